@@ -1,0 +1,41 @@
+using FsCheck.Xunit;
+using Storage.Coding;
+using Xunit;
+
+namespace Storage.Tests.Coding;
+
+public class Crc32CTests
+{
+    [Theory] // RFC 3720 appendix B.4
+    [InlineData(0x00, 0x8A9136AAu)]
+    [InlineData(0xFF, 0x62A8AB43u)]
+    public void Blocks_of_one_byte_give_the_rfc_values(byte fill, uint expected)
+    {
+        var data = new byte[32];
+        Array.Fill(data, fill);
+        Assert.Equal(expected, Crc32C.Compute(data));
+    }
+
+    [Fact]
+    public void Ascending_bytes_give_the_rfc_value() =>
+        Assert.Equal(0x46DD794Eu, Crc32C.Compute(Enumerable.Range(0, 32).Select(i => (byte)i).ToArray()));
+
+    [Property]
+    public bool A_checksum_continues_at_any_split(byte[] data, ushort at)
+    {
+        int split = data.Length == 0 ? 0 : at % data.Length;
+        return Crc32C.Compute(data.AsSpan(split), Crc32C.Compute(data.AsSpan(0, split))) == Crc32C.Compute(data);
+    }
+
+    [Theory]
+    [InlineData(767)]
+    [InlineData(768)]
+    [InlineData(4096)]
+    [InlineData(12_345)]
+    public void Hardware_and_table_agree(int length)
+    {
+        var data = new byte[length];
+        new Random(length).NextBytes(data);
+        Assert.Equal(Crc32C.ComputeSoftware(data, 7), Crc32C.Compute(data, 7));
+    }
+}
