@@ -1,0 +1,459 @@
+using System.Collections.Concurrent;
+using System.Diagnostics;
+using System.Runtime.InteropServices;
+using Storage.Coding;
+using Storage.Reactor.Native;
+using Storage.Reactor.Timers;
+
+namespace Storage.Reactor;
+
+/// <summary>
+/// The production event loop: one thread that owns its sockets, file operations, timers and posted work, on one io_uring.
+/// A pass takes posted work, due timers and all ready completions, runs what was deferred to its end, then submits everything
+/// with one system call, which is also the one that sleeps.
+/// </summary>
+/// <remarks>
+/// Before <see cref="Run"/> the thread that made the loop may set things up on it (sockets, files, timers); nothing runs until
+/// then. Afterwards only <see cref="Post"/>, <see cref="Stop"/> and timers of <see cref="TimeProvider"/> are for other threads.
+/// </remarks>
+public sealed unsafe partial class ReactorLoop : IEventLoop, IDisposable
+{
+    private readonly IoUring _ring;
+    private readonly ReactorOptions _options;
+    private readonly TimerQueue _timers = new();
+    private readonly ConcurrentQueue<Work> _posted = new();
+    private readonly LoopSynchronizationContext _context;
+    private readonly WakeUp _wakeUp;
+    private Queue<Work> _local = new();
+    private Queue<Work> _running = new();
+    private readonly Queue<Work> _deferred = new();
+    private readonly long _epoch = Stopwatch.GetTimestamp();
+    private int _owner = Environment.CurrentManagedThreadId;
+    private int _sleeping;
+    private volatile bool _stopping;
+    private bool _started;
+    private bool _draining;
+    private bool _disposed;
+
+    /// <summary>Creates a loop; it does nothing until <see cref="Run"/>.</summary>
+    /// <param name="options">Settings; null for the defaults.</param>
+    /// <exception cref="NotSupportedException">The kernel has no io_uring or forbids it; the message names the setting.</exception>
+    public ReactorLoop(ReactorOptions? options = null)
+    {
+        _options = options ?? new ReactorOptions();
+        if (_options.Entries is < 8 or > 32768 || (_options.Entries & (_options.Entries - 1)) != 0)
+        {
+            throw new ArgumentException($"Entries is {_options.Entries}; a power of two from 8 to 32768 is needed", nameof(options));
+        }
+
+        _ring = new IoUring((uint)_options.Entries);
+        _wakeUp = new WakeUp(this);
+        _context = new LoopSynchronizationContext(this);
+        TimeProvider = new Clock(this);
+        _wakeUp.Arm();
+    }
+
+    /// <summary>
+    /// An exception that no callback caught: state in memory can no longer be trusted, the loop has stopped, the daemon should die.
+    /// Raised on the loop's thread. Without a handler <see cref="Run"/> throws it.
+    /// </summary>
+    public event Action<Exception>? Failed;
+
+    /// <summary>The loop that runs on this thread, or null.</summary>
+    [field: ThreadStatic]
+    public static ReactorLoop? Current { get; private set; }
+
+    /// <inheritdoc/>
+    public TimeSpan Now { get; private set; }
+
+    /// <inheritdoc/>
+    public TimeProvider TimeProvider { get; }
+
+    /// <inheritdoc/>
+    public bool IsCurrent => Environment.CurrentManagedThreadId == Volatile.Read(ref _owner);
+
+    /// <summary>Keeps <c>async</c> code on this loop; current while the loop runs.</summary>
+    public SynchronizationContext SynchronizationContext => _context;
+
+    /// <summary>Figures of the loop since its start; read on the loop.</summary>
+    public ReactorStatistics Statistics { get; } = new();
+
+    /// <summary>True while operations may be started; false once the loop is shutting down.</summary>
+    public bool IsAccepting => !_draining;
+
+    /// <inheritdoc/>
+    public void Post(Action<object?> callback, object? state)
+    {
+        var work = new Work(callback, state);
+        if (IsCurrent)
+        {
+            _local.Enqueue(work);
+            return;
+        }
+
+        _posted.Enqueue(work);
+        Wake();
+    }
+
+    /// <inheritdoc/>
+    public void Defer(Action<object?> callback, object? state)
+    {
+        AssertCurrent();
+        _deferred.Enqueue(new Work(callback, state));
+    }
+
+    /// <inheritdoc/>
+    public ILoopTimer Schedule(TimeSpan delay, Action<object?> callback, object? state)
+    {
+        AssertCurrent();
+        ArgumentOutOfRangeException.ThrowIfLessThan(delay, TimeSpan.Zero);
+
+        // From the clock and not from Now: a long pass must not let a timer fire early.
+        return _timers.Add(ReadClock() + delay, callback, state);
+    }
+
+    /// <summary>Starts a thread that calls <see cref="Run"/>.</summary>
+    /// <param name="name">Name of the thread.</param>
+    /// <returns>The thread, to be joined after <see cref="Stop"/>.</returns>
+    public Thread RunOnThread(string name)
+    {
+        // Until the thread has taken over nobody owns the loop: work posted meanwhile must go through the shared queue.
+        Volatile.Write(ref _owner, 0);
+        var thread = new Thread(Run) { Name = name, IsBackground = true };
+        thread.Start();
+        return thread;
+    }
+
+    /// <summary>Asks the loop to end after the present pass. Thread-safe.</summary>
+    public void Stop()
+    {
+        _stopping = true;
+        Wake();
+    }
+
+    /// <summary>
+    /// Runs the loop on this thread until <see cref="Stop"/>; then cancels what is in flight and waits for it, so that the
+    /// kernel no longer uses any buffer. A loop runs once.
+    /// </summary>
+    public void Run()
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        Invariant.Holds(!_started);
+        _started = true;
+        Volatile.Write(ref _owner, Environment.CurrentManagedThreadId);
+        SynchronizationContext? before = SynchronizationContext.Current;
+        SynchronizationContext.SetSynchronizationContext(_context);
+        Current = this;
+        try
+        {
+            _ring.Enable();
+            while (!_stopping)
+            {
+                Pass();
+            }
+
+            Drain(callbacks: true);
+        }
+        catch (Exception e)
+        {
+            Drain(callbacks: false);
+            if (Failed is null)
+            {
+                throw;
+            }
+
+            Failed(e);
+        }
+        finally
+        {
+            Current = null;
+            SynchronizationContext.SetSynchronizationContext(before);
+        }
+    }
+
+    /// <summary>Frees the rings; the loop must not be running.</summary>
+    public void Dispose()
+    {
+        if (!_disposed)
+        {
+            _disposed = true;
+            _ring.Dispose();
+            NativeMemory.Free(_refused);
+            _wakeUp.Dispose();
+        }
+    }
+
+    internal void AssertCurrent()
+    {
+        if (!IsCurrent)
+        {
+            Invariant.Fail("called on the loop's own thread");
+        }
+    }
+
+    private TimeSpan ReadClock() => Stopwatch.GetElapsedTime(_epoch);
+
+    private void Wake()
+    {
+        // The fence orders the enqueue before the look at the flag; the loop sets the flag before its last look at the queue.
+        Interlocked.MemoryBarrier();
+        if (Volatile.Read(ref _sleeping) == 1 && Interlocked.Exchange(ref _sleeping, 0) == 1)
+        {
+            _wakeUp.Signal();
+        }
+    }
+
+    private void Pass()
+    {
+        Statistics.Passes++;
+        Now = ReadClock();
+        RunPosted();
+        while (_timers.TryTakeDue(Now, out LoopTimer timer))
+        {
+            timer.Run();
+        }
+
+        RunCompletions();
+        while (_deferred.TryDequeue(out Work work))
+        {
+            work.Run();
+        }
+
+        if (!_stopping)
+        {
+            SubmitAndWait();
+        }
+    }
+
+    private void RunPosted()
+    {
+        // A snapshot: what these post in turn belongs to the next pass.
+        for (int count = _posted.Count; count > 0 && _posted.TryDequeue(out Work work); count--)
+        {
+            work.Run();
+        }
+
+        (_running, _local) = (_local, _running);
+        while (_running.TryDequeue(out Work work))
+        {
+            work.Run();
+        }
+    }
+
+    private void RunCompletions()
+    {
+        for (uint count = _ring.Ready; count > 0 && _ring.TryTake(out Cqe cqe); count--)
+        {
+            Complete(cqe, callbacks: true);
+        }
+    }
+
+    private bool HasWork => _local.Count > 0 || !_posted.IsEmpty || _ring.HasCompletions || _stopping;
+
+    private void SubmitAndWait()
+    {
+        if (HasWork)
+        {
+            if (_ring.Unsubmitted > 0 || _ring.KernelHasWork)
+            {
+                Enter(wait: false, null);
+            }
+
+            return;
+        }
+
+        TimeSpan? timeout = null;
+        if (_timers.Next is { } due)
+        {
+            timeout = due - ReadClock();
+            if (timeout <= TimeSpan.Zero)
+            {
+                Enter(wait: false, null);
+                return;
+            }
+        }
+
+        if (_options.Spin > TimeSpan.Zero && SpinFor(timeout))
+        {
+            return;
+        }
+
+        Volatile.Write(ref _sleeping, 1);
+        Interlocked.MemoryBarrier();
+        if (!_posted.IsEmpty || _stopping)
+        {
+            Volatile.Write(ref _sleeping, 0);
+            Enter(wait: false, null);
+            return;
+        }
+
+        Statistics.Sleeps++;
+        Enter(wait: true, timeout);
+        Volatile.Write(ref _sleeping, 0);
+    }
+
+    private bool SpinFor(TimeSpan? timeout)
+    {
+        Enter(wait: false, null);
+        TimeSpan until = ReadClock() + (timeout < _options.Spin ? timeout.Value : _options.Spin);
+        do
+        {
+            if (HasWork)
+            {
+                return true;
+            }
+
+            if (_ring.KernelHasWork)
+            {
+                Enter(wait: false, null);
+                return true;
+            }
+
+            Thread.SpinWait(20);
+        }
+        while (ReadClock() < until);
+
+        return false;
+    }
+
+    private void Enter(bool wait, TimeSpan? timeout)
+    {
+        Statistics.SystemCalls++;
+        int error = _ring.Enter(wait, timeout);
+        if (error is not (0 or IoError.TimerExpired or IoError.Interrupted or IoError.TryAgain or IoError.Busy))
+        {
+            throw new IoException("io_uring_enter failed", error);
+        }
+    }
+
+    /// <summary>Ends everything in flight: the kernel must not write into memory that is given back.</summary>
+    private void Drain(bool callbacks)
+    {
+        _draining = true;
+        Sqe* cancel = _ring.TryNext();
+        if (cancel is not null)
+        {
+            cancel->Opcode = IoUring.OpAsyncCancel;
+            cancel->Fd = -1;
+            cancel->OperationFlags = IoUring.CancelAll | IoUring.CancelAny;
+            cancel->UserData = Ignored;
+        }
+
+        TimeSpan until = ReadClock() + _options.DrainTimeout;
+        while (_inFlight > 0 && ReadClock() < until)
+        {
+            Enter(wait: true, TimeSpan.FromMilliseconds(50));
+            while (_ring.TryTake(out Cqe cqe))
+            {
+                Complete(cqe, callbacks);
+            }
+
+            if (callbacks)
+            {
+                RunPosted();
+                while (_deferred.TryDequeue(out Work work))
+                {
+                    work.Run();
+                }
+            }
+        }
+
+        // Closing sockets posts and defers a last time.
+        for (int i = 0; callbacks && i < 16 && (_local.Count > 0 || _deferred.Count > 0); i++)
+        {
+            RunPosted();
+            while (_deferred.TryDequeue(out Work work))
+            {
+                work.Run();
+            }
+        }
+    }
+
+    private readonly record struct Work(Action<object?> Callback, object? State)
+    {
+        public void Run() => Callback(State);
+    }
+
+    private sealed class Clock(ReactorLoop loop) : LoopTimeProvider(loop);
+
+    /// <summary>The event descriptor that other threads write to when the loop sleeps; always one read of it in flight.</summary>
+    private sealed class WakeUp : IoCompletion, IDisposable
+    {
+        private readonly ReactorLoop _loop;
+        private readonly ulong* _value = (ulong*)NativeMemory.AllocZeroed(8);
+        private readonly Lock _closing = new();
+        private int _fd;
+
+        public WakeUp(ReactorLoop loop)
+        {
+            _loop = loop;
+            _fd = Libc.EventFd(0, Libc.EfdCloexec);
+            if (_fd < 0)
+            {
+                throw new IoException("cannot create an eventfd", Libc.LastError);
+            }
+        }
+
+        public void Arm()
+        {
+            Sqe* sqe = _loop.Prepare(IoUring.OpRead, _fd, this, null);
+            sqe->Address = (ulong)_value;
+            sqe->Length = 8;
+        }
+
+        public void Signal()
+        {
+            // Only taken when the loop sleeps; keeps the descriptor from being closed, and its number reused, under a late poster.
+            lock (_closing)
+            {
+                ulong one = 1;
+                if (_fd >= 0 && Libc.Write(_fd, &one, 8) != 8)
+                {
+                    throw new IoException("cannot wake the loop", Libc.LastError);
+                }
+            }
+        }
+
+        public void Dispose()
+        {
+            lock (_closing)
+            {
+                _ = Libc.Close(_fd);
+                _fd = -1;
+            }
+
+            if (_loop._inFlight == 0 || !_loop._started) // else the kernel may still write to it
+            {
+                NativeMemory.Free(_value);
+            }
+        }
+
+        protected internal override void OnCompleted(int result, uint flags)
+        {
+            _loop.Statistics.WakeUps++;
+            if (!_loop._draining)
+            {
+                Arm();
+            }
+        }
+    }
+}
+
+/// <summary>Counters of a loop; what they cost per operation is a design statement.</summary>
+public sealed class ReactorStatistics
+{
+    /// <summary>Passes of the loop.</summary>
+    public long Passes { get; internal set; }
+
+    /// <summary>Calls of io_uring_enter.</summary>
+    public long SystemCalls { get; internal set; }
+
+    /// <summary>Of those, calls that were ready to sleep.</summary>
+    public long Sleeps { get; internal set; }
+
+    /// <summary>Times another thread had to wake the loop.</summary>
+    public long WakeUps { get; internal set; }
+
+    /// <summary>Operations completed.</summary>
+    public long Completions { get; internal set; }
+}
