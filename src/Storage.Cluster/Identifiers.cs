@@ -91,3 +91,74 @@ public readonly record struct PgId(long Pool, uint Seed) : IComparable<PgId>
         return false;
     }
 }
+
+/// <summary>Version of an object and position in a PG log: ordered by epoch, then number; numbers grow by one per entry.</summary>
+/// <param name="Epoch">Epoch of the interval in which the primary made the entry.</param>
+/// <param name="Number">Count of entries in the PG's history, 1 and up; 0 is before the first.</param>
+public readonly record struct PgVersion(Epoch Epoch, ulong Number) : IComparable<PgVersion>
+{
+    /// <summary>Before the first entry.</summary>
+    public static PgVersion Zero => default;
+
+    /// <inheritdoc/>
+    public int CompareTo(PgVersion other) => Epoch != other.Epoch ? Epoch.CompareTo(other.Epoch) : Number.CompareTo(other.Number);
+
+    /// <summary>As Ceph writes it: epoch, apostrophe, number.</summary>
+    /// <returns>For example <c>12'345</c>.</returns>
+    public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"{Epoch.Value}'{Number}");
+
+    /// <summary>Order by epoch, then number.</summary>
+    /// <param name="left">One.</param>
+    /// <param name="right">Other.</param>
+    /// <returns>Whether it is earlier.</returns>
+    public static bool operator <(PgVersion left, PgVersion right) => left.CompareTo(right) < 0;
+
+    /// <summary>Order by epoch, then number.</summary>
+    /// <param name="left">One.</param>
+    /// <param name="right">Other.</param>
+    /// <returns>Whether it is later.</returns>
+    public static bool operator >(PgVersion left, PgVersion right) => left.CompareTo(right) > 0;
+
+    /// <summary>Order by epoch, then number.</summary>
+    /// <param name="left">One.</param>
+    /// <param name="right">Other.</param>
+    /// <returns>Whether it is not later.</returns>
+    public static bool operator <=(PgVersion left, PgVersion right) => left.CompareTo(right) <= 0;
+
+    /// <summary>Order by epoch, then number.</summary>
+    /// <param name="left">One.</param>
+    /// <param name="right">Other.</param>
+    /// <returns>Whether it is not earlier.</returns>
+    public static bool operator >=(PgVersion left, PgVersion right) => left.CompareTo(right) >= 0;
+}
+
+/// <summary>Where a daemon listens.</summary>
+/// <param name="Host">IP address, or a node's name in the simulator.</param>
+/// <param name="Port">TCP port.</param>
+public readonly record struct NodeAddress(string Host, int Port)
+{
+    /// <summary>True for the default value: no address.</summary>
+    public bool IsNone => string.IsNullOrEmpty(Host);
+
+    /// <inheritdoc/>
+    public override string ToString() => IsNone ? "-" : Host.Contains(':', StringComparison.Ordinal)
+        ? string.Create(CultureInfo.InvariantCulture, $"[{Host}]:{Port}")
+        : string.Create(CultureInfo.InvariantCulture, $"{Host}:{Port}");
+
+    /// <summary>Reads HOST:PORT, with brackets around an IPv6 address.</summary>
+    /// <param name="text">The text.</param>
+    /// <param name="address">The address.</param>
+    /// <returns>Whether the text has that form.</returns>
+    public static bool TryParse(string text, out NodeAddress address)
+    {
+        int colon = text.LastIndexOf(':');
+        if (colon > 0 && int.TryParse(text.AsSpan(colon + 1), NumberStyles.None, CultureInfo.InvariantCulture, out int port) && port is > 0 and < 65536)
+        {
+            address = new NodeAddress(text[..colon].Trim('[', ']'), port);
+            return true;
+        }
+
+        address = default;
+        return false;
+    }
+}

@@ -1,0 +1,110 @@
+using Storage.Coding;
+
+namespace Storage.Cluster;
+
+/// <summary>How a pool keeps its objects safe.</summary>
+public enum PoolKind : byte
+{
+    /// <summary>Whole copies.</summary>
+    Replicated = 1,
+
+    /// <summary>Reed–Solomon; reserved.</summary>
+    Erasure = 3,
+}
+
+/// <summary>A pool. Immutable; changes make a copy with <c>with</c>.</summary>
+public sealed record PoolInfo
+{
+    private const byte FormatVersion = 1;
+
+    /// <summary>Number, 1 and up, never used again.</summary>
+    public required long Id { get; init; }
+
+    /// <summary>Name, unique among pools.</summary>
+    public required string Name { get; init; }
+
+    /// <summary>Kind of redundancy.</summary>
+    public PoolKind Kind { get; init; } = PoolKind.Replicated;
+
+    /// <summary>Copies wanted.</summary>
+    public int Size { get; init; } = 3;
+
+    /// <summary>Copies below which the PGs wait instead of serving.</summary>
+    public int MinSize { get; init; } = 2;
+
+    /// <summary>Number of placement groups, 1 and up.</summary>
+    public int PgCount { get; init; } = 32;
+
+    /// <summary>CRUSH rule.</summary>
+    public int RuleId { get; init; }
+
+    /// <summary>Bytes the pool may hold, 0 for no limit.</summary>
+    public long QuotaBytes { get; init; }
+
+    /// <summary>What it is for: <c>block</c>, <c>s3</c> or free text.</summary>
+    public string Application { get; init; } = "";
+
+    /// <summary>Epoch in which it was made.</summary>
+    public Epoch Created { get; init; }
+
+    /// <summary>The newest snapshot id given out for volumes in this pool.</summary>
+    public ulong SnapshotSequence { get; init; }
+
+    /// <summary>Snapshot ids that are removed; OSDs trim their clones. Ascending.</summary>
+    public IReadOnlyList<ulong> RemovedSnapshots { get; init; } = [];
+
+    /// <summary>Mask of the smallest power of two that holds <see cref="PgCount"/>, less one.</summary>
+    public uint PgMask => (uint)System.Numerics.BitOperations.RoundUpToPowerOf2((uint)PgCount) - 1;
+
+    internal void Encode(WireWriter writer)
+    {
+        writer.WriteByte(FormatVersion);
+        writer.WriteInt64(Id);
+        writer.WriteString(Name);
+        writer.WriteByte((byte)Kind);
+        writer.WriteInt32(Size);
+        writer.WriteInt32(MinSize);
+        writer.WriteInt32(PgCount);
+        writer.WriteInt32(RuleId);
+        writer.WriteInt64(QuotaBytes);
+        writer.WriteString(Application);
+        writer.WriteUInt32(Created.Value);
+        writer.WriteUInt64(SnapshotSequence);
+        writer.WriteInt32(RemovedSnapshots.Count);
+        foreach (ulong snapshot in RemovedSnapshots)
+        {
+            writer.WriteUInt64(snapshot);
+        }
+    }
+
+    internal static PoolInfo Decode(ref WireReader reader)
+    {
+        reader.ReadVersion(FormatVersion, "pool");
+        var pool = new PoolInfo
+        {
+            Id = reader.ReadInt64(),
+            Name = reader.ReadString(),
+            Kind = (PoolKind)reader.ReadByte(),
+            Size = reader.ReadInt32(),
+            MinSize = reader.ReadInt32(),
+            PgCount = reader.ReadInt32(),
+            RuleId = reader.ReadInt32(),
+            QuotaBytes = reader.ReadInt64(),
+            Application = reader.ReadString(),
+            Created = new Epoch(reader.ReadUInt32()),
+            SnapshotSequence = reader.ReadUInt64(),
+        };
+        var removed = new ulong[reader.ReadCount(8)];
+        for (int i = 0; i < removed.Length; i++)
+        {
+            removed[i] = reader.ReadUInt64();
+        }
+
+        if (pool.PgCount is < 1 or > 1 << 24 || pool.Size is < 1 or > 64 || pool.MinSize < 1)
+        {
+            throw new MalformedDataException($"pool {pool.Id} has pg_num {pool.PgCount}, size {pool.Size}, min_size {pool.MinSize}");
+        }
+
+        return pool with { RemovedSnapshots = removed };
+    }
+}

@@ -1,0 +1,56 @@
+namespace Storage.Messaging;
+
+/// <summary>What a message is. The numbers are on the wire: never reuse one.</summary>
+public enum MessageType : ushort
+{
+    /// <summary>Node → monitor: <see cref="MapSubscribe"/>.</summary>
+    MapSubscribe = 0x100,
+
+    /// <summary>Monitor or OSD → any: <see cref="MapUpdate"/>.</summary>
+    MapUpdate = 0x101,
+
+    /// <summary>OSD → monitor: <see cref="OsdBoot"/>.</summary>
+    OsdBoot = 0x110,
+
+    /// <summary>OSD → monitor: <see cref="OsdFailure"/>.</summary>
+    OsdFailure = 0x111,
+
+    /// <summary>OSD → monitor: <see cref="OsdAlive"/>.</summary>
+    OsdAlive = 0x112,
+
+    /// <summary>OSD → monitor: <see cref="PgTempRequest"/>.</summary>
+    PgTempRequest = 0x113,
+
+    /// <summary>OSD → monitor: <see cref="OsdStatistics"/>, which is its sign of life too.</summary>
+    OsdStatistics = 0x114,
+
+    /// <summary>OSD → monitor: it stops now and may be marked down at once; body: OSD id (i32), epoch (u32).</summary>
+    OsdStopping = 0x115,
+
+    /// <summary>Monitor ↔ monitor: Raft.</summary>
+    Raft = 0x180,
+
+    /// <summary>Monitor → leading monitor: a message passed on from an OSD or client.</summary>
+    MonitorForward = 0x181,
+
+    /// <summary>Monitor → leading monitor: an admin request passed on.</summary>
+    AdminRequest = 0x182,
+
+    /// <summary>Leading monitor → monitor: its answer.</summary>
+    AdminReply = 0x183,
+
+    /// <summary>Client → OSD: <see cref="OperationRequest"/>.</summary>
+    Operation = 0x200,
+
+    /// <summary>OSD → client: <see cref="OperationReply"/>.</summary>
+    OperationReply = 0x201,
+
+    /// <summary>OSD → client: slow down until the next <see cref="OperationReply"/>; reserved.</summary>
+    OperationBackoff = 0x202,
+
+    /// <summary>OSD ↔ OSD: first number of those that Storage.Osd defines, up to 0x3FF.</summary>
+    OsdPeerFirst = 0x300,
+
+    /// <summary>OSD ↔ OSD: last number of those that Storage.Osd defines.</summary>
+    OsdPeerLast = 0x3FF,
+}
