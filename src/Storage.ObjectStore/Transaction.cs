@@ -314,7 +314,7 @@ public sealed class Transaction
         }
     }
 
-    private static void EncodeStep(WireWriter writer, in TransactionStep step)
+    internal static void EncodeStep(WireWriter writer, in TransactionStep step)
     {
         writer.WriteByte((byte)step.Code);
         writer.WriteInt64(step.Collection.Group.Pool);
@@ -362,7 +362,7 @@ public sealed class Transaction
         }
     }
 
-    private static TransactionStep DecodeStep(ref WireReader reader)
+    internal static TransactionStep DecodeStep(ref WireReader reader)
     {
         var step = new TransactionStep
         {

@@ -1,0 +1,75 @@
+using Storage.Cluster;
+
+namespace Storage.ObjectStore.Memory;
+
+/// <summary>
+/// What survives a simulated crash: hand the same disk to the next <see cref="MemoryObjectStore"/> to open it again.
+/// Used by one store at a time.
+/// </summary>
+public sealed class MemoryDisk
+{
+    /// <summary>Creates an empty disk.</summary>
+    /// <param name="capacityBytes">Bytes of data it can hold; writes beyond are refused.</param>
+    public MemoryDisk(long capacityBytes = long.MaxValue) => CapacityBytes = capacityBytes;
+
+    /// <summary>Bytes of data it can hold; may be changed at any time.</summary>
+    public long CapacityBytes { get; set; }
+
+    /// <summary>Bytes in use, in whole blocks; blocks shared by clones count once.</summary>
+    public long UsedBytes { get; internal set; }
+
+    internal SortedMap<CollectionId, MemoryCollection> Collections { get; } = new(Comparer<CollectionId>.Default);
+
+    internal MemoryObjectStore? Owner { get; set; }
+}
+
+internal sealed class MemoryCollection
+{
+    public SortedMap<ObjectId, MemoryObject> Objects { get; } = new(Comparer<ObjectId>.Default);
+}
+
+internal sealed class MemoryObject
+{
+    public long Size { get; set; }
+
+    public SortedMap<long, MemoryBlock> Blocks { get; set; } = new(Comparer<long>.Default);
+
+    public SortedMap<string, ReadOnlyMemory<byte>> Attributes { get; set; } = new(StringComparer.Ordinal);
+
+    public SortedMap<ReadOnlyMemory<byte>, ReadOnlyMemory<byte>> Omap { get; set; } = new(KeyOrder.Instance);
+
+    public MemoryObject Copy() => new() { Size = Size, Blocks = Blocks.Copy(), Attributes = Attributes.Copy(), Omap = Omap.Copy() };
+}
+
+/// <summary>One block of data; never changed once stored, except by an injected fault.</summary>
+internal sealed class MemoryBlock(byte[] data)
+{
+    public byte[] Data { get; } = data;
+
+    /// <summary>Fails its checksum: a bit was flipped in it, or in a block it was merged from.</summary>
+    public bool Damaged { get; set; }
+
+    public int References { get; set; }
+}
+
+/// <summary>How a <see cref="MemoryObjectStore"/> behaves.</summary>
+public sealed class MemoryStoreOptions
+{
+    /// <summary>Shortest time from submit to durable.</summary>
+    public TimeSpan CommitLatencyMin { get; init; } = TimeSpan.FromMilliseconds(0.1);
+
+    /// <summary>Longest time from submit to durable; each transaction draws one between the two.</summary>
+    public TimeSpan CommitLatencyMax { get; init; } = TimeSpan.FromMilliseconds(1);
+
+    /// <summary>Shortest time a read takes. With both read latencies zero, reads complete inside the call.</summary>
+    public TimeSpan ReadLatencyMin { get; init; }
+
+    /// <summary>Longest time a read takes.</summary>
+    public TimeSpan ReadLatencyMax { get; init; }
+
+    /// <summary>Share of the capacity from which writes of data are refused.</summary>
+    public double FullRatio { get; init; } = 0.95;
+
+    /// <summary>Where buffers for reads come from.</summary>
+    public Storage.Reactor.BufferPool Pool { get; init; } = Storage.Reactor.BufferPool.Shared;
+}

@@ -1,0 +1,92 @@
+namespace Storage.ObjectStore.Memory;
+
+/// <summary>Keys in order with a binary search for "the first key not below"; cheap to append to, which is the common case.</summary>
+internal sealed class SortedMap<TKey, TValue>(IComparer<TKey> comparer)
+{
+    private readonly List<TKey> _keys = [];
+    private readonly List<TValue> _values = [];
+
+    public int Count => _keys.Count;
+
+    public TKey KeyAt(int index) => _keys[index];
+
+    public TValue ValueAt(int index) => _values[index];
+
+    /// <summary>Index of the first key that is not below <paramref name="key"/>.</summary>
+    public int LowerBound(TKey key)
+    {
+        int low = 0;
+        int high = _keys.Count;
+        if (high > 0 && comparer.Compare(_keys[high - 1], key) < 0)
+        {
+            return high;
+        }
+
+        while (low < high)
+        {
+            int middle = (low + high) >>> 1;
+            if (comparer.Compare(_keys[middle], key) < 0)
+            {
+                low = middle + 1;
+            }
+            else
+            {
+                high = middle;
+            }
+        }
+
+        return low;
+    }
+
+    public bool TryGet(TKey key, out TValue value)
+    {
+        int index = LowerBound(key);
+        if (index < _keys.Count && comparer.Compare(_keys[index], key) == 0)
+        {
+            value = _values[index];
+            return true;
+        }
+
+        value = default!;
+        return false;
+    }
+
+    public void Set(TKey key, TValue value)
+    {
+        int index = LowerBound(key);
+        if (index < _keys.Count && comparer.Compare(_keys[index], key) == 0)
+        {
+            _values[index] = value;
+            return;
+        }
+
+        _keys.Insert(index, key);
+        _values.Insert(index, value);
+    }
+
+    public void Remove(TKey key)
+    {
+        int index = LowerBound(key);
+        if (index < _keys.Count && comparer.Compare(_keys[index], key) == 0)
+        {
+            _keys.RemoveAt(index);
+            _values.RemoveAt(index);
+        }
+    }
+
+    public SortedMap<TKey, TValue> Copy()
+    {
+        var copy = new SortedMap<TKey, TValue>(comparer);
+        copy._keys.AddRange(_keys);
+        copy._values.AddRange(_values);
+        return copy;
+    }
+}
+
+/// <summary>Order of omap keys: bytewise, shorter first.</summary>
+internal sealed class KeyOrder : IComparer<ReadOnlyMemory<byte>>
+{
+    public static KeyOrder Instance { get; } = new();
+
+    public int Compare(ReadOnlyMemory<byte> x, ReadOnlyMemory<byte> y) => x.Span.SequenceCompareTo(y.Span);
+}

@@ -1,0 +1,11 @@
+namespace Storage.ObjectStore;
+
+/// <summary>Limits that every store keeps.</summary>
+public static class StoreLimits
+{
+    /// <summary>Unit of checksums, of space and of holes, in bytes.</summary>
+    public const int BlockSize = 4096;
+
+    /// <summary>The longest an object can be, in bytes.</summary>
+    public const long LargestObject = 64L << 30;
+}
