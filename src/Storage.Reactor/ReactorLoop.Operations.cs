@@ -98,9 +98,13 @@ public sealed unsafe partial class ReactorLoop
         sqe->OperationFlags = flags;
     }
 
-    internal void ReceiveMessage(int fd, MessageHeader* message, IoCompletion completion)
+    /// <summary>Whether receiving may be told to wait for data before it tries (Linux 5.19; known to be there with deferred task work).</summary>
+    internal bool SupportsPollFirst => _ring.DefersTaskWork;
+
+    internal void ReceiveMessage(int fd, MessageHeader* message, bool pollFirst, IoCompletion completion)
     {
         Sqe* sqe = Prepare(IoUring.OpRecvMsg, fd, completion, null);
+        sqe->Priority = pollFirst ? IoUring.PollFirst : (ushort)0;
         sqe->Address = (ulong)message;
         sqe->Length = 1;
     }

@@ -80,7 +80,7 @@ internal sealed unsafe class IoUring : IDisposable
 
     public const uint CqeMore = 1 << 1;
     public const uint CancelAll = 1 << 0, CancelFd = 1 << 1, CancelAny = 1 << 2;
-    public const ushort AcceptMultishot = 1;
+    public const ushort AcceptMultishot = 1, PollFirst = 1;
 
     private const long SysSetup = 425, SysEnter = 426, SysRegister = 427;
     private const uint SetupCqSize = 1 << 3, SetupClamp = 1 << 4, SetupDisabled = 1 << 6, SetupSubmitAll = 1 << 7,
