@@ -1,5 +1,6 @@
 using System.Text.Json;
 using Storage.Crush;
+using Xunit;
 
 namespace Storage.Tests.Crush;
 

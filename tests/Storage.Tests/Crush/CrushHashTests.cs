@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text.Json;
 using Storage.Crush;
+using Xunit;
 
 namespace Storage.Tests.Crush;
 
@@ -68,12 +69,9 @@ public class CrushHashTests
         uint[] weights = CrushMappingTests.Full(map);
 
         CheckGroups(vectors.GetProperty("all_up_in").GetProperty("pgs"), weights);
+        // osdmaptool honours only the last of several --mark-out; the mappings were made that way.
         uint[] reduced = [.. weights];
-        foreach (JsonElement osd in vectors.GetProperty("with_outs").GetProperty("outs").EnumerateArray())
-        {
-            reduced[osd.GetInt32()] = 0;
-        }
-
+        reduced[vectors.GetProperty("with_outs").GetProperty("outs").EnumerateArray().Last().GetInt32()] = 0;
         CheckGroups(vectors.GetProperty("with_outs").GetProperty("pgs"), reduced);
         foreach (JsonElement o in vectors.GetProperty("objects").EnumerateArray())
         {

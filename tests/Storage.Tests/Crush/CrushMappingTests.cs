@@ -1,5 +1,6 @@
 using System.Text.Json;
 using Storage.Crush;
+using Xunit;
 
 namespace Storage.Tests.Crush;
 
@@ -14,17 +15,19 @@ public class CrushMappingTests
 
     [Theory]
     [MemberData(nameof(Maps))]
-    public void Map_with_weights_from_the_dump_compiles_to_the_same_placement(string name)
+    public void Text_map_compiles_to_the_same_placement(string name)
     {
-        // The text form rounds weights to three decimals. Where the map's own are round, the text alone gives the
-        // same placement; elsewhere the compiled map must equal what a round trip through text loses, and no more.
+        // The text rounds weights to three decimals, which may move a few inputs. So the map compiled from text gets its
+        // exact weights back from the binary one; everything else must come from the text.
         CrushMap exact = CrushVectors.Map(name);
         CrushMap compiled = CrushMap.CompileText(CrushVectors.Text(name));
-        Assert.Equal(CrushVectors.Text(name), compiled.DecompileText());
-        if (SameWeights(exact, compiled))
+        if (!SameWeights(exact, compiled))
         {
-            CheckMappings(compiled, CrushVectors.Json(name + ".vectors.json"), name);
+            compiled = CrushMap.Decode(WithWeightsOf(exact, compiled));
         }
+
+        Assert.Equal(Convert.ToHexString(exact.Encode()), Convert.ToHexString(compiled.Encode()));
+        CheckMappings(compiled, CrushVectors.Json(name + ".vectors.json"), name);
     }
 
     [Fact]
@@ -79,6 +82,24 @@ public class CrushMappingTests
 
     private static bool SameWeights(CrushMap a, CrushMap b) =>
         a.Buckets.All(bucket => b.GetBucket(bucket.Id) is { } other && other.ItemWeights.SequenceEqual(bucket.ItemWeights));
+
+    private static byte[] WithWeightsOf(CrushMap exact, CrushMap compiled)
+    {
+        CrushMapData data = compiled.Data.Clone();
+        foreach (CrushBucket bucket in compiled.Buckets)
+        {
+            CrushBucket source = exact.GetBucket(bucket.Id)!;
+            Assert.Equal(source.Items.ToArray(), bucket.Items.ToArray());
+            for (int i = 0; i < bucket.Size; i++)
+            {
+                Assert.InRange((double)bucket.ItemWeights[i] - source.ItemWeights[i], -40, 40);
+            }
+
+            data.Buckets[~bucket.Id] = CrushBucket.Create(bucket.Id, bucket.Type, bucket.Algorithm, source.Items, source.ItemWeights, compiled.Tunables.StrawCalcVersion);
+        }
+
+        return new CrushMap(data).Encode();
+    }
 
     private static void CheckMappings(CrushMap map, JsonElement vectors, string name)
     {
