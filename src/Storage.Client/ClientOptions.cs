@@ -1,0 +1,30 @@
+using Storage.Cluster;
+
+namespace Storage.Client;
+
+/// <summary>Settings of an <c>ObjectClient</c>.</summary>
+public sealed record ClientOptions
+{
+    /// <summary>Where monitors listen; one that answers is enough, the map names the rest.</summary>
+    public required IReadOnlyList<NodeAddress> MonitorAddresses { get; init; }
+
+    /// <summary>The id that the transport presents as this client's; drawn at random at each start of a process.</summary>
+    public required ulong ClientId { get; init; }
+
+    /// <summary>How long a monitor may take to answer the first subscription, or to send a map that OSDs have already, before another
+    /// one is asked. Short, because asking another costs little.</summary>
+    public TimeSpan MonitorPatience { get; init; } = TimeSpan.FromSeconds(4);
+
+    /// <summary>First pause before dialling again; it doubles up to <see cref="LongestRetry"/>.</summary>
+    public TimeSpan FirstRetry { get; init; } = TimeSpan.FromMilliseconds(50);
+
+    /// <summary>Longest pause before dialling again. A new map ends the pause.</summary>
+    public TimeSpan LongestRetry { get; init; } = TimeSpan.FromSeconds(2);
+
+    /// <summary>Bytes of data, to write or to be read, that may be under way; operations beyond wait their turn. One operation
+    /// may always be under way.</summary>
+    public long MaxBytesInFlight { get; init; } = 64L << 20;
+
+    /// <summary>Operations that may be under way; those beyond wait their turn.</summary>
+    public int MaxOperationsInFlight { get; init; } = 4096;
+}
