@@ -2,7 +2,6 @@ using System.Text;
 using Storage.Client;
 using Storage.Cluster;
 using Storage.Coding;
-using Storage.Crush;
 using Storage.Messaging;
 using Storage.Reactor;
 
@@ -22,7 +21,7 @@ public sealed class MemoryObjectClient : IObjectClient
     /// <param name="pools">Names, or <c>name:application</c>; none makes one pool <c>volumes</c>.</param>
     public MemoryObjectClient(params string[] pools)
     {
-        ClusterMap map = ClusterMap.Create(Guid.Empty, 0, [], MakeCrush());
+        ClusterMap map = ClusterMap.Create(Guid.Empty, 0, [], TestMaps.Crush(1));
         var increment = new ClusterMapIncrement { Epoch = map.Epoch.Next };
         foreach (string pool in pools.Length == 0 ? ["volumes:block"] : pools)
         {
@@ -99,8 +98,6 @@ public sealed class MemoryObjectClient : IObjectClient
             return new ValueTask<ObjectListing>(new ObjectListing([.. ids.Take(limit)], ids.Length > limit));
         }
     }
-
-    private static CrushMap MakeCrush() => new();
 
     private OperationResult Execute(long pool, string name, ObjectOperation operation)
     {
