@@ -15,6 +15,7 @@ internal sealed class ServerCall<TRequest, TResponse> : IRpcResponseWriter<TResp
     private readonly Method<TRequest, TResponse> _method;
     private readonly int _maxReceiveBytes;
     private bool _headersSet;
+    private bool _bodyBegun;
 
     private ServerCall(HttpContext http, Method<TRequest, TResponse> method, int maxReceiveBytes, RpcServerContext context)
     {
@@ -70,7 +71,7 @@ internal sealed class ServerCall<TRequest, TResponse> : IRpcResponseWriter<TResp
         }
 
         call?.SetHeaders();
-        ServerResponse.End(http, status, trailers);
+        ServerResponse.End(http, status, trailers, call is { _bodyBegun: true });
     }
 
     /// <summary>The one request of a call whose client does not stream.</summary>
@@ -110,6 +111,7 @@ internal sealed class ServerCall<TRequest, TResponse> : IRpcResponseWriter<TResp
     internal void BufferResponse(TResponse message)
     {
         SetHeaders();
+        _bodyBegun = true;
         MessageFrame.Write(_http.Response.BodyWriter, message, _method.Response);
     }
 
@@ -207,10 +209,15 @@ internal static class ServerResponse
         return true;
     }
 
-    /// <summary>Sets the trailers; they leave when the request delegate returns.</summary>
-    internal static void End(HttpContext http, RpcStatus status, RpcMetadata? trailers)
+    /// <summary>
+    /// Sets the status; it leaves when the request delegate returns. A failure before any response goes into the headers, so
+    /// that the caller knows at once and may try elsewhere; every other status goes into the trailers.
+    /// </summary>
+    internal static void End(HttpContext http, RpcStatus status, RpcMetadata? trailers, bool bodyBegun = false)
     {
-        IHeaderDictionary? headers = http.Features.Get<IHttpResponseTrailersFeature>()?.Trailers;
+        IHeaderDictionary? headers = status.Code != StatusCode.Ok && !bodyBegun && !http.Response.HasStarted
+            ? http.Response.Headers
+            : http.Features.Get<IHttpResponseTrailersFeature>()?.Trailers;
         if (headers is null || headers.IsReadOnly)
         {
             return; // the response is closed: reset by the peer
