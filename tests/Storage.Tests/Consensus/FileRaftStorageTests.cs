@@ -1,5 +1,6 @@
 using Microsoft.Win32.SafeHandles;
 using Storage.Consensus;
+using Xunit;
 
 namespace Storage.Tests.Consensus;
 

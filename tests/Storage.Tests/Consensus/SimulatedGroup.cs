@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using Storage.Coding;
 using Storage.Consensus;
+using Xunit;
 
 namespace Storage.Tests.Consensus;
 
