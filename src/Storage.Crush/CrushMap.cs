@@ -24,6 +24,7 @@ public sealed partial class CrushMap
 
     internal readonly CrushMapData Data;
     private readonly Dictionary<string, int> _itemIds;
+    private readonly Dictionary<int, int> _parents = [];
     private readonly int[] _typeOfBucket;
     private readonly int _permutationSize;
 
@@ -41,6 +42,13 @@ public sealed partial class CrushMap
         for (int i = 0; i < data.Buckets.Length; i++)
         {
             _typeOfBucket[i] = data.Buckets[i]?.Type ?? 0;
+            if (!data.IsShadow(~i))
+            {
+                foreach (int item in data.Buckets[i]?.ItemArray ?? [])
+                {
+                    _parents.TryAdd(item, ~i);
+                }
+            }
         }
 
         _permutationSize = data.LargestPermutation();
