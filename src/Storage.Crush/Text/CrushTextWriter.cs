@@ -183,7 +183,8 @@ internal sealed class CrushTextWriter
         Line($"choose_args {id} {{");
         for (int i = 0; i < arguments.Length; i++)
         {
-            if (arguments[i] is not { } argument)
+            // Only straw2 heeds choose_args; crushtool drops those of other buckets.
+            if (arguments[i] is not { } argument || _data.Buckets[i]?.Algorithm != CrushBucketAlgorithm.Straw2)
             {
                 continue;
             }

@@ -37,6 +37,8 @@ internal static class CrushVectors
 
     public static uint[] Integers(JsonElement array) => [.. array.EnumerateArray().Select(v => v.GetUInt32())];
 
+    public static string SourceDirectory => Find();
+
     private static string Find([CallerFilePath] string source = "") =>
         Path.GetFullPath(Path.Combine(Path.GetDirectoryName(source)!, "..", "..", "vectors", "crush"));
 }
