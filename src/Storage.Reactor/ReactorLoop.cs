@@ -227,13 +227,13 @@ public sealed unsafe partial class ReactorLoop : IEventLoop, IDisposable
 
     private void RunPosted()
     {
-        // A snapshot: what these post in turn belongs to the next pass.
+        // Snapshots: what these post in turn belongs to the next pass.
+        (_running, _local) = (_local, _running);
         for (int count = _posted.Count; count > 0 && _posted.TryDequeue(out Work work); count--)
         {
             work.Run();
         }
 
-        (_running, _local) = (_local, _running);
         while (_running.TryDequeue(out Work work))
         {
             work.Run();

@@ -1,4 +1,5 @@
 using Storage.Reactor;
+using Xunit;
 
 namespace Storage.Tests.Reactor;
 

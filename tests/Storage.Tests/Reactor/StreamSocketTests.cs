@@ -2,6 +2,7 @@ using System.Net;
 using System.Net.Sockets;
 using Storage.Reactor;
 using Storage.Reactor.Sockets;
+using Xunit;
 
 namespace Storage.Tests.Reactor;
 

@@ -1,5 +1,6 @@
 using Storage.Reactor;
 using Storage.Reactor.Virtual;
+using Xunit;
 
 namespace Storage.Tests.Reactor;
 

@@ -1,0 +1,286 @@
+using System.Net;
+using System.Net.Sockets;
+using System.Security.Cryptography;
+using Storage.Cluster;
+using Storage.Coding;
+using Storage.Messaging;
+using Storage.Messaging.Tcp;
+using Storage.Reactor;
+using Storage.Reactor.Sockets;
+using Storage.Tests.Reactor;
+using Xunit;
+
+namespace Storage.Tests.Messaging;
+
+public sealed class TcpTransportTests
+{
+    private static readonly NodeAddress s_anyPort = new("127.0.0.1", 0);
+    private static readonly PeerIdentity s_osd = new(EntityKind.Osd, 3, 11);
+    private static readonly PeerIdentity s_client = new(EntityKind.Client, 0xc11e, 12);
+
+    [Fact]
+    public void MessagesOfAllSizesArriveInOrderAndWhole()
+    {
+        using var fixture = new LoopFixture();
+        const int Count = 10_000;
+        int received = 0;
+        var random = new Random(9);
+        fixture.Post(() =>
+        {
+            TcpTransport server = Transport(fixture, s_osd), client = Transport(fixture, s_client);
+            var serverHandler = new ScriptHandler();
+            IListener listener = server.Listen(s_anyPort, _ => serverHandler);
+            serverHandler.Received = (IConnection connection, in Message message) =>
+            {
+                Assert.Equal(MessageType.Operation, message.Type);
+                Assert.Equal(received, BitConverter.ToInt32(message.Body));
+                Assert.True(message.Body[4..].IndexOfAnyExcept((byte)received) < 0);
+                Assert.True(message.Data.Span.IndexOfAnyExcept((byte)~received) < 0);
+                Assert.Equal(0, message.Data.Offset);
+                received++;
+                connection.Send(MessageType.OperationReply, message.Body[..4]);
+            };
+            int sent = 0, replies = 0;
+            var clientHandler = new ScriptHandler { Drained = Pump, Opened = Pump };
+            clientHandler.Received = (IConnection connection, in Message message) =>
+            {
+                Assert.Equal(replies++, BitConverter.ToInt32(message.Body));
+                if (replies == Count)
+                {
+                    Assert.Equal(s_osd, connection.Peer);
+                    connection.Close();
+                }
+            };
+            clientHandler.Closed = (_, reason) =>
+            {
+                Assert.Equal(CloseReason.Local, reason);
+                listener.Dispose();
+                fixture.Loop.Schedule(TimeSpan.FromMilliseconds(20), _ => fixture.Finished.Set(), null);
+            };
+            client.Connect(listener.Address, clientHandler);
+
+            void Pump(IConnection connection)
+            {
+                for (; sent < Count && connection.QueuedBytes < connection.HighWatermark; sent++)
+                {
+                    int scale = random.Next(200);
+                    int bodyLength = scale == 0 ? random.Next(1_000_000) : random.Next(300);
+                    int dataLength = scale == 1 ? random.Next(3_000_000) : random.Next(3) == 0 ? random.Next(9000) : 0;
+                    byte[] body = new byte[4 + bodyLength];
+                    body.AsSpan().Fill((byte)sent);
+                    BitConverter.TryWriteBytes(body, sent);
+                    PageBuffer data = fixture.Pool.Rent(dataLength);
+                    data.Span[..dataLength].Fill((byte)~sent);
+                    if (dataLength > 100)
+                    {
+                        connection.Send(MessageType.Operation, body, [data.Slice(0, 10), data.Slice(10, 1), data.Slice(11, dataLength - 11)]);
+                    }
+                    else
+                    {
+                        connection.Send(MessageType.Operation, body, data.Slice(0, dataLength));
+                    }
+
+                    data.Release();
+                }
+            }
+        });
+        fixture.Await(30);
+        Assert.Equal(Count, received);
+        fixture.AssertNoBuffersOut();
+    }
+
+    [Fact]
+    public void BodiesLongerThanTheReceiveBufferArrive()
+    {
+        using var fixture = new LoopFixture();
+        byte[] body = RandomNumberGenerator.GetBytes(20_000_000);
+        fixture.Post(() =>
+        {
+            var serverHandler = new ScriptHandler();
+            IListener? listener = null;
+            serverHandler.Received = (IConnection connection, in Message message) =>
+            {
+                Assert.True(message.Body.SequenceEqual(body));
+                Assert.Equal(5, message.Data.Length);
+                listener!.Dispose();
+                connection.Close();
+            };
+            serverHandler.Closed = (_, _) => fixture.Loop.Schedule(TimeSpan.FromMilliseconds(20), _ => fixture.Finished.Set(), null);
+            listener = Transport(fixture, s_osd).Listen(s_anyPort, _ => serverHandler);
+            IConnection connection = Transport(fixture, s_client).Connect(listener.Address, new ScriptHandler());
+            PageBuffer data = fixture.Pool.Rent(5);
+            connection.Send(MessageType.MapUpdate, body, data.Slice(0, 5)); // before it is open
+            data.Release();
+        });
+        fixture.Await();
+        fixture.AssertNoBuffersOut();
+    }
+
+    [Fact]
+    public void GarbageClosesTheConnectionAndHarmsNothing()
+    {
+        using var fixture = new LoopFixture();
+        var warnings = new List<string>();
+        NodeAddress address = default;
+        var good = new ScriptHandler();
+        fixture.Run(() =>
+        {
+            TcpTransport server = Transport(fixture, s_osd);
+            server.Warning += warnings.Add;
+            address = server.Listen(s_anyPort, _ => new ScriptHandler()).Address;
+            Transport(fixture, s_client).Connect(address, good);
+        });
+        var random = new Random(6);
+        byte[] hello = HelloFrame();
+        for (int round = 0; round < 60; round++)
+        {
+            byte[] bytes = new byte[random.Next(1, 5000)];
+            random.NextBytes(bytes);
+            if (round % 3 == 1)
+            {
+                bytes = [.. hello, .. bytes];
+            }
+            else if (round % 3 == 2)
+            {
+                bytes = (byte[])hello.Clone();
+                bytes[random.Next(bytes.Length)] ^= (byte)(1 << random.Next(8));
+            }
+
+            using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp) { ReceiveTimeout = 5000 };
+            socket.Connect(IPAddress.Loopback, address.Port);
+            socket.Send(bytes);
+            socket.Shutdown(SocketShutdown.Send);
+            byte[] rest = new byte[1000];
+            try
+            {
+                while (socket.Receive(rest) > 0)
+                {
+                }
+            }
+            catch (SocketException e)
+            {
+                Assert.Equal(SocketError.ConnectionReset, e.SocketErrorCode);
+            }
+        }
+
+        fixture.Run(() => Assert.Equal(["opened osd.3"], good.Trace));
+        fixture.Run(() => Assert.NotEmpty(warnings));
+    }
+
+    [Fact]
+    public void APeerKilledInTheMiddleOfAFrameIsReset()
+    {
+        using var fixture = new LoopFixture();
+        var handler = new ScriptHandler { Closed = (_, _) => fixture.Loop.Schedule(TimeSpan.FromMilliseconds(20), _ => fixture.Finished.Set(), null) };
+        NodeAddress address = default;
+        fixture.Run(() => address = Transport(fixture, s_osd).Listen(s_anyPort, _ => handler).Address);
+        using (var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp))
+        {
+            socket.Connect(IPAddress.Loopback, address.Port);
+            socket.Send(HelloFrame());
+            byte[] frame = new byte[FrameHeader.Size + 100];
+            new FrameHeader(0x200, 10, 100_000, 2, Crc32C.Compute(new byte[10]), 0).Write(frame);
+            socket.Send(frame);
+            Thread.Sleep(50);
+        }
+
+        fixture.Await();
+        Assert.Equal(["opened client.c11e", "closed Reset"], handler.Trace);
+        fixture.Run(() => { });
+        Assert.Equal(0, fixture.Pool.Outstanding);
+    }
+
+    [Fact]
+    public void RefusedAndStrangersAndLocalCloseAreToldApart()
+    {
+        using var fixture = new LoopFixture();
+        var refused = new ScriptHandler();
+        var stranger = new ScriptHandler();
+        var turnedAway = new ScriptHandler();
+        fixture.Post(() =>
+        {
+            TcpTransport server = Transport(fixture, s_osd);
+            IListener listener = server.Listen(s_anyPort, _ => null);
+            IListener gone = server.Listen(s_anyPort, _ => null);
+            gone.Dispose();
+            turnedAway.Closed = stranger.Closed = refused.Closed = (_, _) =>
+            {
+                if (refused.Trace.Count + stranger.Trace.Count + turnedAway.Trace.Count >= 3)
+                {
+                    fixture.Finished.Set();
+                }
+            };
+            fixture.Loop.Schedule(TimeSpan.FromMilliseconds(10), _ => Transport(fixture, s_client).Connect(gone.Address, refused), null);
+            new TcpTransport(fixture.Loop, s_client, Guid.NewGuid()).Connect(listener.Address, stranger);
+            Transport(fixture, s_client).Connect(listener.Address, turnedAway);
+        });
+        fixture.Await();
+        Assert.Equal(["closed Refused"], refused.Trace);
+        Assert.Equal(["closed Protocol"], stranger.Trace);
+        Assert.Equal(["closed Reset"], turnedAway.Trace);
+    }
+
+    [Fact]
+    public void APausedReceiverSlowsItsSender()
+    {
+        using var fixture = new LoopFixture();
+        long sent = 0, received = 0;
+        fixture.Post(() =>
+        {
+            var serverHandler = new ScriptHandler { Opened = c => c.PauseReceiving() };
+            IConnection? serverSide = null;
+            IListener listener = Transport(fixture, s_osd).Listen(s_anyPort, c =>
+            {
+                serverSide = c;
+                return serverHandler;
+            });
+            serverHandler.Received = (IConnection connection, in Message message) =>
+            {
+                received += message.Body.Length;
+                if (received == sent && sent >= 20_000_000)
+                {
+                    fixture.Finished.Set();
+                }
+            };
+            byte[] body = new byte[10_000];
+            bool resumed = false;
+            IConnection writer = Transport(fixture, s_client).Connect(listener.Address, new ScriptHandler { Opened = Pump, Drained = Pump });
+            fixture.Loop.Schedule(TimeSpan.FromMilliseconds(150), _ =>
+            {
+                Assert.Equal(0, received);
+                Assert.InRange(writer.QueuedBytes, writer.HighWatermark / 2, writer.HighWatermark + 20_000);
+                resumed = true;
+                serverSide!.ResumeReceiving();
+            }, null);
+
+            void Pump(IConnection connection)
+            {
+                while (connection.QueuedBytes < connection.HighWatermark && (!resumed || sent < 20_000_000))
+                {
+                    connection.Send(MessageType.Operation, body);
+                    sent += body.Length;
+                }
+            }
+        });
+        fixture.Await();
+    }
+
+    private static readonly Guid s_fsid = new("0f0e0d0c-0b0a-0908-0706-050403020100");
+
+    private static TcpTransport Transport(LoopFixture fixture, PeerIdentity self) =>
+        new(fixture.Loop, self, s_fsid, new TcpTransportOptions { Socket = new StreamOptions { Pool = fixture.Pool, HighWatermark = 1 << 20 } });
+
+    private static byte[] HelloFrame()
+    {
+        var writer = new WireWriter();
+        writer.WriteByte(1);
+        writer.WriteByte((byte)s_client.Kind);
+        writer.WriteUInt64(s_client.Id);
+        writer.WriteUInt64(s_client.Instance);
+        s_fsid.TryWriteBytes(writer.Reserve(16));
+        byte[] frame = new byte[FrameHeader.Size + writer.Length];
+        new FrameHeader(FrameHeader.HelloType, writer.Length, 0, 1, Crc32C.Compute(writer.WrittenSpan), 0).Write(frame);
+        writer.WrittenSpan.CopyTo(frame.AsSpan(FrameHeader.Size));
+        return frame;
+    }
+}
