@@ -16,7 +16,6 @@ public sealed class PayloadReader : IDisposable
     private const int BufferBytes = 64 << 10;
     private const int LongestLine = 8 << 10;
     private const string EmptySha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-    private const string EmptySha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     private readonly Stream _body;
     private readonly AuthenticatedRequest _request;
     private readonly bool _chunked;
