@@ -58,6 +58,11 @@ public sealed partial class S3Gateway
     /// <returns>Ends with the cancellation.</returns>
     public Task CollectGarbageAsync(CancellationToken cancellation) => _garbage.RunAsync(_options.GarbageInterval, cancellation);
 
+    /// <summary>Goes once through the data of deleted and replaced objects and removes what is due.</summary>
+    /// <param name="cancellation">Gives up; what is left is done in the next round.</param>
+    /// <returns>Data objects removed.</returns>
+    public ValueTask<long> CollectGarbageOnceAsync(CancellationToken cancellation) => _garbage.CollectAsync(cancellation);
+
     /// <summary>Serves one request.</summary>
     /// <param name="context">The request.</param>
     /// <returns>When it is answered.</returns>
