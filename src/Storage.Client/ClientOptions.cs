@@ -2,7 +2,7 @@ using Storage.Cluster;
 
 namespace Storage.Client;
 
-/// <summary>Settings of an <c>ObjectClient</c>.</summary>
+/// <summary>Settings of an <see cref="ObjectClient"/>.</summary>
 public sealed record ClientOptions
 {
     /// <summary>Where monitors listen; one that answers is enough, the map names the rest.</summary>
@@ -18,7 +18,7 @@ public sealed record ClientOptions
     /// <summary>First pause before dialling again; it doubles up to <see cref="LongestRetry"/>.</summary>
     public TimeSpan FirstRetry { get; init; } = TimeSpan.FromMilliseconds(50);
 
-    /// <summary>Longest pause before dialling again. A new map ends the pause.</summary>
+    /// <summary>Longest pause before dialling again. A map in which the daemon restarted ends the pause.</summary>
     public TimeSpan LongestRetry { get; init; } = TimeSpan.FromSeconds(2);
 
     /// <summary>Bytes of data, to write or to be read, that may be under way; operations beyond wait their turn. One operation

@@ -8,7 +8,7 @@ namespace Storage.Client;
 /// timeout but the caller's cancellation. Operations on one object are carried out in the order they were issued, each once.
 /// </summary>
 /// <remarks>
-/// <c>ObjectClient</c> is to be called on its loop and continues there, inline; <see cref="LoopObjectClient"/> may be called from
+/// <see cref="ObjectClient"/> is to be called on its loop and continues there, inline; <see cref="LoopObjectClient"/> may be called from
 /// any thread.
 /// </remarks>
 public interface IObjectClient

@@ -22,6 +22,9 @@ public sealed class ObjectOperation
     /// <summary>Bytes of data in all steps.</summary>
     public int DataLength { get; private set; }
 
+    /// <summary>Bytes that Read steps ask for.</summary>
+    public long ReadLength { get; private set; }
+
     /// <summary>The packed steps.</summary>
     public ReadOnlySpan<byte> EncodedSteps => _steps.WrittenSpan;
 
@@ -44,6 +47,7 @@ public sealed class ObjectOperation
         _steps.WriteBytes(value);
         Count++;
         IsWrite |= OperationStep.Changes(code);
+        ReadLength += code == OperationCode.Read ? Math.Max(0, length) : 0;
         return this;
     }
 
@@ -101,6 +105,7 @@ public sealed class ObjectOperation
         Count = 0;
         IsWrite = false;
         DataLength = 0;
+        ReadLength = 0;
     }
 }
 

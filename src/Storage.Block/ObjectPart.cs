@@ -1,0 +1,94 @@
+using System.Runtime.CompilerServices;
+using Storage.Client;
+using Storage.Messaging;
+using Storage.Reactor;
+
+namespace Storage.Block;
+
+/// <summary>The part of a request that falls into one data object; pooled by the volume.</summary>
+internal sealed class ObjectPart
+{
+    private readonly Action _onCompleted;
+    private ValueTaskAwaiter<OperationResult> _awaiter;
+    private VolumeRequest? _request;
+
+    public ObjectPart() => _onCompleted = OnCompleted;
+
+    public ObjectOperation Operation { get; } = new();
+
+    /// <summary>First byte in the volume.</summary>
+    public long Offset { get; set; }
+
+    public int Length { get; set; }
+
+    /// <summary>What a read brought; a reference is held.</summary>
+    public BufferSegment Data { get; set; }
+
+    /// <summary>What a block status query brought; offsets in the object.</summary>
+    public List<ObjectExtent> Extents { get; } = [];
+
+    public void Start(VolumeRequest request, IObjectClient client, long pool, string name, OperationContext context, CancellationToken cancellation)
+    {
+        _request = request;
+#pragma warning disable CA2012 // the awaiter is used once, in OnCompleted
+        _awaiter = client.ExecuteAsync(pool, name, Operation, context, cancellation).GetAwaiter();
+#pragma warning restore CA2012
+        if (_awaiter.IsCompleted)
+        {
+            OnCompleted();
+        }
+        else
+        {
+            _awaiter.UnsafeOnCompleted(_onCompleted);
+        }
+    }
+
+    /// <summary>Makes the part ready for another request.</summary>
+    public void Clear()
+    {
+        Operation.Clear();
+        Data.Buffer?.Release();
+        Data = default;
+        Extents.Clear();
+        _request = null;
+    }
+
+    private void OnCompleted()
+    {
+        ResultCode result = ResultCode.Ok;
+        Exception? failure = null;
+        try
+        {
+            using OperationResult answer = _awaiter.GetResult();
+            result = answer.Result;
+            if (result == ResultCode.Ok)
+            {
+                Take(answer);
+            }
+        }
+        catch (Exception exception) when (exception is OperationCanceledException or ObjectDisposedException or Coding.MalformedDataException)
+        {
+            failure = exception;
+        }
+
+        _awaiter = default;
+        _request!.OnPartCompleted(this, result, failure);
+    }
+
+    private void Take(OperationResult answer)
+    {
+        switch (_request!.Kind)
+        {
+            case RequestKind.Read:
+                BufferSegment data = answer.DataOf(0);
+                data.Buffer?.Retain();
+                Data = data;
+                break;
+            case RequestKind.Extents:
+                answer.ExtentsOf(0, Extents);
+                break;
+            default:
+                break;
+        }
+    }
+}

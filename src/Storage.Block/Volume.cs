@@ -1,0 +1,231 @@
+using Storage.Client;
+using Storage.Coding;
+using Storage.Messaging;
+using Storage.Reactor;
+
+namespace Storage.Block;
+
+/// <summary>
+/// An open volume. Requests run in parallel; a write that was acknowledged is durable on every copy. Outcomes are result codes: Ok, or
+/// NoSpace, IoError, Blocklisted, …; Invalid for a range outside of the volume. To be used on the client's loop only.
+/// </summary>
+public sealed class Volume
+{
+    private const int PooledRequests = 256;
+    private const int CachedNames = 1024;
+
+    private readonly IObjectClient _client;
+    private readonly Stack<VolumeRequest> _requests = new();
+    private readonly Stack<ObjectPart> _parts = new();
+    private readonly (long Index, string? Name)[] _names = new (long, string?)[CachedNames];
+    private readonly Queue<VolumeRequest> _flushes = new();
+
+    // Writes under way, in the order they were issued.
+    private VolumeRequest? _oldestWrite;
+    private VolumeRequest? _newestWrite;
+    private ulong _lastTicket;
+
+    /// <summary>Opens a volume.</summary>
+    /// <param name="client">The client; this volume is used on its loop.</param>
+    /// <param name="info">From <see cref="VolumeStore"/>.</param>
+    public Volume(IObjectClient client, VolumeInfo info)
+    {
+        _client = client;
+        Info = info;
+    }
+
+    /// <summary>Zeroes to send and write; never written to.</summary>
+    public static PageBuffer Zeroes { get; } = MakeZeroes();
+
+    /// <summary>What the header said when it was last read.</summary>
+    public VolumeInfo Info { get; private set; }
+
+    /// <summary>Bytes.</summary>
+    public long Size => Info.Size;
+
+    /// <summary>Reads a range.</summary>
+    /// <param name="offset">First byte, any alignment.</param>
+    /// <param name="length">Bytes.</param>
+    /// <param name="into">Takes the pieces if the outcome is Ok; empty before.</param>
+    /// <param name="cancellation">Gives up.</param>
+    /// <returns>The outcome.</returns>
+    public ValueTask<ResultCode> ReadAsync(long offset, int length, VolumeRead into, CancellationToken cancellation = default)
+    {
+        Invariant.Holds(into.Pieces.IsEmpty);
+        return Start(RequestKind.Read, offset, length, default, into, null, cancellation);
+    }
+
+    /// <summary>Reads a range into memory.</summary>
+    /// <param name="offset">First byte, any alignment.</param>
+    /// <param name="destination">Filled if the outcome is Ok; in use until then.</param>
+    /// <param name="cancellation">Gives up.</param>
+    /// <returns>The outcome.</returns>
+    public async ValueTask<ResultCode> ReadAsync(long offset, Memory<byte> destination, CancellationToken cancellation = default)
+    {
+        var read = new VolumeRead();
+        ResultCode result = await ReadAsync(offset, destination.Length, read, cancellation);
+        if (result == ResultCode.Ok)
+        {
+            read.CopyTo(destination.Span);
+        }
+
+        read.Clear();
+        return result;
+    }
+
+    /// <summary>Writes a range. A crash may leave a part of it written if it spans objects, never a mix within 4 KiB.</summary>
+    /// <param name="offset">First byte, any alignment.</param>
+    /// <param name="data">The bytes, not to be changed until the task completes; a reference is held until then.</param>
+    /// <param name="cancellation">Gives up; what was written is then unknown.</param>
+    /// <returns>The outcome, when the data is durable.</returns>
+    public ValueTask<ResultCode> WriteAsync(long offset, BufferSegment data, CancellationToken cancellation = default) =>
+        Start(RequestKind.Write, offset, data.Length, data, null, null, cancellation);
+
+    /// <summary>Makes a range read as zeroes.</summary>
+    /// <param name="offset">First byte.</param>
+    /// <param name="length">Bytes.</param>
+    /// <param name="keepAllocated">Write zeroes instead of freeing the space.</param>
+    /// <param name="cancellation">Gives up.</param>
+    /// <returns>The outcome, when it is durable.</returns>
+    public ValueTask<ResultCode> ZeroAsync(long offset, long length, bool keepAllocated = false, CancellationToken cancellation = default) =>
+        Start(keepAllocated ? RequestKind.ZeroAllocated : RequestKind.Zero, offset, length, default, null, null, cancellation);
+
+    /// <summary>Gives the space of a range back; it reads as zeroes from then on.</summary>
+    /// <param name="offset">First byte.</param>
+    /// <param name="length">Bytes.</param>
+    /// <param name="cancellation">Gives up.</param>
+    /// <returns>The outcome, when it is durable.</returns>
+    public ValueTask<ResultCode> DiscardAsync(long offset, long length, CancellationToken cancellation = default) =>
+        Start(RequestKind.Discard, offset, length, default, null, null, cancellation);
+
+    /// <summary>Says which parts of a range hold data.</summary>
+    /// <param name="offset">First byte.</param>
+    /// <param name="length">Bytes.</param>
+    /// <param name="extents">Ranges are added to it if the outcome is Ok: they cover the range without gaps, neighbours differ in kind.</param>
+    /// <param name="cancellation">Gives up.</param>
+    /// <returns>The outcome.</returns>
+    public ValueTask<ResultCode> ListExtentsAsync(long offset, long length, List<VolumeExtent> extents, CancellationToken cancellation = default) =>
+        Start(RequestKind.Extents, offset, length, default, null, extents, cancellation);
+
+    /// <summary>Waits for the writes that were issued before. Those acknowledged are durable already.</summary>
+    /// <returns>Ok; a write that fails says so itself.</returns>
+    public ValueTask<ResultCode> FlushAsync()
+    {
+        if (_oldestWrite is null)
+        {
+            return new ValueTask<ResultCode>(ResultCode.Ok);
+        }
+
+        VolumeRequest flush = RentRequest();
+        flush.Prepare(RequestKind.Flush, 0, 0, default, null, null, default);
+        flush.Ticket = _lastTicket;
+        _flushes.Enqueue(flush);
+        return flush.Task;
+    }
+
+    /// <summary>Takes over a newer header of the same volume, after a resize.</summary>
+    /// <param name="info">The header.</param>
+    internal void Update(VolumeInfo info)
+    {
+        Invariant.Holds(info.Id == Info.Id && info.PoolId == Info.PoolId && info.ObjectOrder == Info.ObjectOrder);
+        Info = info;
+    }
+
+    internal ObjectPart RentPart() => _parts.TryPop(out ObjectPart? part) ? part : new ObjectPart();
+
+    internal void Return(ObjectPart part)
+    {
+        part.Clear();
+        if (_parts.Count < PooledRequests)
+        {
+            _parts.Push(part);
+        }
+    }
+
+    internal void Return(VolumeRequest request)
+    {
+        if (_requests.Count < PooledRequests)
+        {
+            _requests.Push(request);
+        }
+    }
+
+    internal void StartPart(VolumeRequest request, ObjectPart part, long index, bool evenIfFull, CancellationToken cancellation)
+    {
+        ref (long Index, string? Name) cached = ref _names[index & (CachedNames - 1)];
+        if (cached.Name is null || cached.Index != index)
+        {
+            cached = (index, Info.DataObject(index));
+        }
+
+        part.Start(request, _client, Info.PoolId, cached.Name!, new OperationContext(EvenIfFull: evenIfFull), cancellation);
+    }
+
+    internal void OnWriteFinished(VolumeRequest request)
+    {
+        if (request.Previous is null)
+        {
+            _oldestWrite = request.Next;
+        }
+        else
+        {
+            request.Previous.Next = request.Next;
+        }
+
+        if (request.Next is null)
+        {
+            _newestWrite = request.Previous;
+        }
+        else
+        {
+            request.Next.Previous = request.Previous;
+        }
+
+        request.Previous = request.Next = null;
+        while (_flushes.TryPeek(out VolumeRequest? flush) && (_oldestWrite is null || _oldestWrite.Ticket > flush.Ticket))
+        {
+            _flushes.Dequeue();
+            flush.CompleteFlush();
+        }
+    }
+
+    private static PageBuffer MakeZeroes()
+    {
+        PageBuffer buffer = new BufferPool().Rent(256 << 10);
+        buffer.Span.Clear();
+        return buffer;
+    }
+
+    private VolumeRequest RentRequest() => _requests.TryPop(out VolumeRequest? request) ? request : new VolumeRequest(this);
+
+    private ValueTask<ResultCode> Start(
+        RequestKind kind, long offset, long length, BufferSegment data, VolumeRead? read, List<VolumeExtent>? extents, CancellationToken cancellation)
+    {
+        if (offset < 0 || length < 0 || offset > Info.Size || length > Info.Size - offset)
+        {
+            return new ValueTask<ResultCode>(ResultCode.Invalid);
+        }
+
+        VolumeRequest request = RentRequest();
+        request.Prepare(kind, offset, length, data, read, extents, cancellation);
+        if (request.IsWrite)
+        {
+            request.Ticket = ++_lastTicket;
+            request.Previous = _newestWrite;
+            if (_newestWrite is null)
+            {
+                _oldestWrite = request;
+            }
+            else
+            {
+                _newestWrite.Next = request;
+            }
+
+            _newestWrite = request;
+        }
+
+        ValueTask<ResultCode> task = request.Task;
+        request.Advance();
+        return task;
+    }
+}
