@@ -1,0 +1,210 @@
+using System.Globalization;
+using Storage.Monitor.Core;
+using Storage.Rpc;
+using Storage.Rpc.Admin;
+using PoolInfo = Storage.Cluster.PoolInfo;
+
+namespace Storage.Monitor.Admin;
+
+// Pools.
+internal sealed partial class AdminChanges
+{
+    private const int DefaultGroups = 32;
+    private const int MostGroups = 1 << 20;
+    private const int MostCopies = 16;
+
+    private void CreatePool(PoolCreateRequest request, AdminReplyTo reply)
+    {
+        JudgeName(request.Name);
+        if (request.Type == PoolType.Erasure || request.DataChunks != 0 || request.CodingChunks != 0)
+        {
+            throw new RpcException(StatusCode.Unimplemented, "erasure-coded pools are not supported yet");
+        }
+
+        int size = request.Size == 0 ? 3 : (int)Math.Min(request.Size, int.MaxValue);
+        int minSize = request.MinSize == 0 ? size - (size / 2) : (int)Math.Min(request.MinSize, int.MaxValue);
+        int groups = request.PgNum == 0 ? DefaultGroups : (int)Math.Min(request.PgNum, int.MaxValue);
+        JudgeSizes(size, minSize, groups);
+        string domain = request.FailureDomain.Length == 0 ? "osd" : request.FailureDomain;
+        long id = 0;
+        leader.Request(new MapChange(
+            (draft, change) =>
+            {
+                if (draft.FindPool(request.Name) is { } known)
+                {
+                    id = known.Id;
+                    return request.IfNotExists ? Verdict.NoChange : change.Refuse(StatusCode.AlreadyExists, $"pool '{request.Name}' exists");
+                }
+
+                string rule = request.Rule.Length > 0 ? request.Rule : CrushPlan.RuleName(domain, request.DeviceClass);
+                if (draft.Crush.FindRule(rule) < 0)
+                {
+                    if (request.Rule.Length > 0)
+                    {
+                        return change.Refuse(StatusCode.NotFound, $"there is no CRUSH rule '{rule}'");
+                    }
+
+                    Verdict made = EditCrush(draft, change, crush => crush.WithReplicatedRule(
+                        rule, CrushPlan.Root, domain, request.DeviceClass.Length > 0 ? request.DeviceClass : null));
+                    if (made == Verdict.Refused)
+                    {
+                        return made;
+                    }
+                }
+
+                id = draft.NextPoolId;
+                draft.Set(new PoolInfo
+                {
+                    Id = id,
+                    Name = request.Name,
+                    Size = size,
+                    MinSize = minSize,
+                    PgCount = groups,
+                    RuleId = draft.Crush.FindRule(rule),
+                    Application = request.Application,
+                    Created = draft.Epoch,
+                });
+                draft.Log(EventLevel.Info, "admin", $"pool '{request.Name}' created: size {size}, min_size {minSize}, {groups} pgs, rule {rule}");
+                return Verdict.Drafted;
+            },
+            outcome => reply(outcome.Failure, new PoolCreateReply { Epoch = outcome.Epoch.Value, PoolId = id, Created = outcome.Changed })));
+    }
+
+    private void RemovePool(PoolRemoveRequest request, AdminReplyTo reply)
+    {
+        Change(
+            (draft, change) =>
+            {
+                if (draft.FindPool(request.Name) is not { } pool)
+                {
+                    return change.Refuse(StatusCode.NotFound, $"there is no pool '{request.Name}'");
+                }
+
+                if (!request.Confirmed)
+                {
+                    return change.Refuse(StatusCode.FailedPrecondition, $"removing pool '{request.Name}' destroys all its data; confirm (--yes-i-really-mean-it)");
+                }
+
+                if (pool.Created == draft.Epoch)
+                {
+                    return Verdict.Again; // made in this very draft
+                }
+
+                draft.RemovePool(pool.Id);
+                draft.Log(EventLevel.Warn, "admin", $"pool '{request.Name}' removed");
+                return Verdict.Drafted;
+            },
+            reply);
+    }
+
+    private void SetPool(PoolSetRequest request, AdminReplyTo reply)
+    {
+        string message = "";
+        Change(
+            (draft, change) =>
+            {
+                if (draft.FindPool(request.Name) is not { } pool)
+                {
+                    return change.Refuse(StatusCode.NotFound, $"there is no pool '{request.Name}'");
+                }
+
+                PoolInfo next;
+                try
+                {
+                    next = With(draft, pool, request.Key, request.Value, out message);
+                }
+                catch (RpcException e)
+                {
+                    return change.Refuse(e.Code, e.Status.Message);
+                }
+
+                if (next == pool)
+                {
+                    return Verdict.NoChange;
+                }
+
+                draft.Set(next);
+                draft.Log(EventLevel.Info, "admin", $"pool '{request.Name}': {request.Key} = {request.Value}");
+                return Verdict.Drafted;
+            },
+            reply,
+            () => message);
+    }
+
+    private static PoolInfo With(MapDraft draft, PoolInfo pool, string key, string value, out string message)
+    {
+        message = "";
+        switch (key)
+        {
+            case "size":
+                int size = Number(key, value, 1, MostCopies);
+                return pool with { Size = size, MinSize = Math.Min(pool.MinSize, size) };
+            case "min_size":
+                return pool with { MinSize = Number(key, value, 1, pool.Size) };
+            case "pg_num":
+                return Number(key, value, 1, MostGroups) == pool.PgCount
+                    ? pool
+                    : throw new RpcException(StatusCode.Unimplemented, "pg_num cannot be changed yet: placement groups are not split or merged");
+            case "rule" or "crush_rule":
+                int rule = draft.Crush.FindRule(value);
+                return rule >= 0 ? pool with { RuleId = rule } : throw new RpcException(StatusCode.NotFound, $"there is no CRUSH rule '{value}'");
+            case "quota_bytes":
+                return long.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out long quota)
+                    ? pool with { QuotaBytes = quota }
+                    : throw new RpcException(StatusCode.InvalidArgument, $"quota_bytes is a number of bytes, 0 for none, not '{value}'");
+            case "application":
+                return pool with { Application = value };
+            case "name":
+                JudgeName(value);
+                return draft.FindPool(value) is null || value == pool.Name
+                    ? pool with { Name = value }
+                    : throw new RpcException(StatusCode.AlreadyExists, $"pool '{value}' exists");
+            case "snapshot_create":
+                ulong snapshot = pool.SnapshotSequence + 1;
+                message = snapshot.ToString(CultureInfo.InvariantCulture);
+                return pool with { SnapshotSequence = snapshot };
+            case "snapshot_remove":
+                if (!ulong.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out ulong removed) || removed == 0 || removed > pool.SnapshotSequence)
+                {
+                    throw new RpcException(StatusCode.InvalidArgument, $"'{value}' is no snapshot id that pool '{pool.Name}' gave out");
+                }
+
+                return pool.RemovedSnapshots.Contains(removed) ? pool : pool with { RemovedSnapshots = [.. pool.RemovedSnapshots.Append(removed).Order()] };
+            default:
+                throw new RpcException(
+                    StatusCode.InvalidArgument,
+                    $"'{key}' is no setting of a pool; there are size, min_size, pg_num, rule, quota_bytes, application, name, snapshot_create, snapshot_remove");
+        }
+    }
+
+    private static int Number(string key, string value, int least, int most) =>
+        int.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out int number) && number >= least && number <= most
+            ? number
+            : throw new RpcException(StatusCode.InvalidArgument, $"{key} is a number from {least} to {most}, not '{value}'");
+
+    private static void JudgeName(string name)
+    {
+        if (name.Length is 0 or > 128 || name.Any(c => !char.IsAsciiLetterOrDigit(c) && c is not ('.' or '-' or '_')))
+        {
+            throw new RpcException(StatusCode.InvalidArgument, $"'{name}' is no pool name: 1 to 128 of A-Z a-z 0-9 . - _");
+        }
+    }
+
+    private static void JudgeSizes(int size, int minSize, int groups)
+    {
+        if (size is < 1 or > MostCopies)
+        {
+            throw new RpcException(StatusCode.InvalidArgument, $"size is from 1 to {MostCopies}, not {size}");
+        }
+
+        if (minSize < 1 || minSize > size)
+        {
+            throw new RpcException(StatusCode.InvalidArgument, $"min_size is from 1 to size ({size}), not {minSize}");
+        }
+
+        if (groups is < 1 or > MostGroups)
+        {
+            throw new RpcException(StatusCode.InvalidArgument, $"pg_num is from 1 to {MostGroups}, not {groups}");
+        }
+    }
+}

@@ -1,0 +1,332 @@
+using Storage.Cluster;
+using Storage.Messaging;
+
+namespace Storage.Monitor.Core;
+
+// When an OSD is marked down, out, and what else time brings.
+public sealed partial class MapLeader
+{
+    // A leader that was stopped itself (SIGSTOP, a stalled machine) must not take its own absence for everybody's silence.
+    private static readonly TimeSpan LongestTickGap = TimeSpan.FromSeconds(3);
+
+    private readonly Dictionary<int, TargetReports> _reports = [];
+    private readonly Dictionary<object, TimeSpan> _logged = [];
+    private FailureDomains? _domains;
+    private Storage.Crush.CrushMap? _domainsOf;
+    private TimeSpan _lastTick;
+
+    /// <summary>Where each OSD stands.</summary>
+    public FailureDomains Domains
+    {
+        get
+        {
+            if (_domains is null || !ReferenceEquals(_domainsOf, _state.Map!.Crush))
+            {
+                _domainsOf = _state.Map!.Crush;
+                _domains = new FailureDomains(_domainsOf);
+            }
+
+            return _domains;
+        }
+    }
+
+    /// <summary>A failure report, or its withdrawal.</summary>
+    /// <param name="reporter">The OSD that reports; none for a monitor that found the port closed.</param>
+    /// <param name="report">The message.</param>
+    /// <param name="now">Time on the loop.</param>
+    public void HandleFailure(OsdId reporter, OsdFailure report, TimeSpan now)
+    {
+        if (!IsLeading || _state.Map is not { } map || reporter == report.Target)
+        {
+            return;
+        }
+
+        if (reporter.IsSome)
+        {
+            if (!map.IsUp(reporter))
+            {
+                return;
+            }
+
+            _lastSeen[reporter.Value] = now;
+        }
+
+        if (map.FindOsd(report.Target) is not { IsUp: true } target || target.UpFrom != report.TargetUpFrom)
+        {
+            return; // of an earlier life
+        }
+
+        if (report.Withdrawn)
+        {
+            if (_reports.TryGetValue(report.Target.Value, out TargetReports? known))
+            {
+                known.ByReporter.Remove(reporter.Value);
+            }
+
+            return;
+        }
+
+        if (!_reports.TryGetValue(report.Target.Value, out TargetReports? reports) || reports.UpFrom != target.UpFrom)
+        {
+            _reports[report.Target.Value] = reports = new TargetReports(target.UpFrom);
+        }
+
+        reports.ByReporter[reporter.Value] = (now, report.Refused);
+        JudgeReports(map, target, reports, now);
+    }
+
+    /// <summary>Time passed. Call it several times a second.</summary>
+    /// <param name="now">Time on the loop.</param>
+    /// <param name="unixMilliseconds">The wall clock.</param>
+    public void Tick(TimeSpan now, long unixMilliseconds)
+    {
+        TimeSpan gap = now - _lastTick;
+        _lastTick = now;
+        if (!IsLeading || _state.Map is not { } map)
+        {
+            return;
+        }
+
+        if (gap > LongestTickGap)
+        {
+            foreach (int osd in _lastSeen.Keys.ToArray())
+            {
+                _lastSeen[osd] += gap;
+            }
+
+            LeadingSince += gap;
+        }
+
+        ExpireReports(map, now);
+        MarkSilentDown(map, now);
+        MarkDownOut(map, unixMilliseconds);
+        ExpireBlocklist(map, unixMilliseconds);
+        JudgeFull(map, now);
+        Statistics.Expire(map);
+    }
+
+    private TimeSpan LastSeen(OsdId osd) => _lastSeen.TryGetValue(osd.Value, out TimeSpan seen) && seen > LeadingSince ? seen : LeadingSince;
+
+    private void JudgeReports(ClusterMap map, OsdInfo target, TargetReports reports, TimeSpan now)
+    {
+        if ((map.Flags & ClusterFlags.NoDown) != 0)
+        {
+            return;
+        }
+
+        if (reports.ByReporter.Any(report => report.Value.Refused))
+        {
+            string by = string.Join(", ", reports.ByReporter.Where(report => report.Value.Refused).Select(report => NameOf(report.Key)));
+            RequestDown(target, $"its port refuses connections (seen by {by})", evenBelowRatio: true);
+            return;
+        }
+
+        int[] reporters = [.. reports.ByReporter.Keys.Where(osd => osd >= 0)];
+        if (reporters.Length > 0 && HaveEnough(map, target, reporters, now))
+        {
+            RequestDown(target, $"reported silent by {string.Join(", ", reporters.Select(NameOf))}", evenBelowRatio: false);
+        }
+    }
+
+    private bool HaveEnough(ClusterMap map, OsdInfo target, int[] reporters, TimeSpan now)
+    {
+        // Who could report: OSDs that are up and were heard of lately, for those that hang together with the target never will.
+        int wanted = Policy.MinDownReporters;
+        var candidates = new List<int>();
+        var candidateDomains = new HashSet<int>();
+        foreach (OsdInfo osd in map.Osds)
+        {
+            if (osd.IsUp && osd.Id != target.Id && now - LastSeen(osd.Id) <= Policy.ReporterFreshness)
+            {
+                candidates.Add(osd.Id.Value);
+                candidateDomains.Add(Domains.DomainOf(osd.Id));
+            }
+        }
+
+        if (candidateDomains.Count >= 2)
+        {
+            return reporters.Select(osd => Domains.DomainOf(new OsdId(osd))).Distinct().Count() >= Math.Min(wanted, candidateDomains.Count);
+        }
+
+        return reporters.Length >= Math.Min(wanted, Math.Max(1, candidates.Count));
+    }
+
+    private void RequestDown(OsdInfo target, string why, bool evenBelowRatio)
+    {
+        Request(
+            new MapChange((draft, _) =>
+            {
+                if (draft.FindOsd(target.Id) is not { IsUp: true } osd || osd.UpFrom != target.UpFrom || (draft.Flags & ClusterFlags.NoDown) != 0)
+                {
+                    return Verdict.NoChange;
+                }
+
+                if (draft.HasTurned(target.Id))
+                {
+                    return Verdict.Again;
+                }
+
+                int total = 0, up = 0;
+                foreach (OsdInfo other in draft.Osds)
+                {
+                    total++;
+                    up += other.IsUp ? 1 : 0;
+                }
+
+                if (!evenBelowRatio && up - 1 < total * Policy.MinUpRatio)
+                {
+                    LogOnce(EventLevel.Warn, ("ratio", target.Id), $"{target.Id} is not marked down ({why}): only {up} of {total} OSDs are up");
+                    return Verdict.NoChange;
+                }
+
+                draft.MarkDown(osd);
+                draft.Log(EventLevel.Warn, _name, $"{target.Id} is marked down: {why}");
+                return Verdict.Drafted;
+            }),
+            ("down", target.Id, target.UpFrom));
+    }
+
+    private void ExpireReports(ClusterMap map, TimeSpan now)
+    {
+        foreach ((int id, TargetReports reports) in _reports.ToArray())
+        {
+            OsdInfo? target = map.FindOsd(new OsdId(id));
+            foreach ((int reporter, (TimeSpan at, bool _)) in reports.ByReporter.ToArray())
+            {
+                if (now - at > Policy.ReportLifetime || (reporter >= 0 && !map.IsUp(new OsdId(reporter))))
+                {
+                    reports.ByReporter.Remove(reporter);
+                }
+            }
+
+            if (target is not { IsUp: true } || target.UpFrom != reports.UpFrom || reports.ByReporter.Count == 0)
+            {
+                _reports.Remove(id);
+            }
+            else
+            {
+                JudgeReports(map, target, reports, now); // who counts as able to report has changed with time
+            }
+        }
+    }
+
+    private void MarkSilentDown(ClusterMap map, TimeSpan now)
+    {
+        if ((map.Flags & ClusterFlags.NoDown) != 0 || !map.Osds.Any(osd => osd.IsUp && now - LastSeen(osd.Id) <= Policy.ReporterFreshness))
+        {
+            return; // a monitor that hears nobody has lost its own network, not everybody
+        }
+
+        foreach (OsdInfo osd in map.Osds)
+        {
+            TimeSpan silent = now - LastSeen(osd.Id);
+            if (osd.IsUp && silent > Policy.ReportTimeout)
+            {
+                RequestDown(osd, $"nothing came from it for {silent.TotalSeconds:0} s", evenBelowRatio: false);
+            }
+        }
+    }
+
+    private void MarkDownOut(ClusterMap map, long unixMilliseconds)
+    {
+        if ((map.Flags & ClusterFlags.NoOut) != 0 || Policy.DownOutInterval <= TimeSpan.Zero)
+        {
+            return;
+        }
+
+        foreach (OsdInfo osd in map.Osds)
+        {
+            if (!osd.IsUp && osd.IsIn && _state.DownSince(osd.Id) is { } since && unixMilliseconds - since >= Policy.DownOutInterval.TotalMilliseconds)
+            {
+                OsdId id = osd.Id;
+                double seconds = (unixMilliseconds - since) / 1000.0;
+                Request(new MapChange((draft, _) => DraftOut(draft, id, seconds)), ("out", id));
+            }
+        }
+    }
+
+    private Verdict DraftOut(MapDraft draft, OsdId id, double seconds)
+    {
+        if (draft.FindOsd(id) is not { IsUp: false, IsIn: true } osd || (draft.Flags & ClusterFlags.NoOut) != 0)
+        {
+            return Verdict.NoChange;
+        }
+
+        int total = 0, inside = 0;
+        foreach (OsdInfo other in draft.Osds)
+        {
+            total++;
+            inside += other.IsIn ? 1 : 0;
+        }
+
+        if (inside <= 1 || (double)inside / total < Policy.MinInRatio)
+        {
+            LogOnce(EventLevel.Warn, ("in", id), $"{id} is down for {seconds:0} s and not marked out: only {inside} of {total} OSDs are in");
+            return Verdict.NoChange;
+        }
+
+        draft.Set(osd with { Weight = 0, AutoOut = true });
+        draft.Log(EventLevel.Warn, _name, $"{id} is marked out: down for {seconds:0} s");
+        return Verdict.Drafted;
+    }
+
+    private void ExpireBlocklist(ClusterMap map, long unixMilliseconds)
+    {
+        foreach ((ulong client, long until) in map.Blocklist)
+        {
+            if (until != 0 && until <= unixMilliseconds)
+            {
+                Request(
+                    new MapChange((draft, _) =>
+                    {
+                        if (draft.BlockedUntil(client) is not { } end || end == 0 || end > draft.UnixMilliseconds)
+                        {
+                            return Verdict.NoChange;
+                        }
+
+                        draft.SetBlocked(client, null);
+                        return Verdict.Drafted;
+                    }),
+                    ("unblock", client));
+            }
+        }
+    }
+
+    private void JudgeFull(ClusterMap map, TimeSpan now)
+    {
+        bool isFull = (map.Flags & ClusterFlags.Full) != 0;
+        OsdInfo[] full = [.. map.Osds.Where(osd => osd.IsUp && osd.IsIn && Statistics.UsedRatio(osd.Id) >= Policy.FullRatio)];
+        bool heardAll = map.Osds.All(osd => !osd.IsUp || Statistics.UsedRatio(osd.Id) is not null);
+        if (full.Length > 0 == isFull || (isFull && (!heardAll || now - LeadingSince < TimeSpan.FromSeconds(5))))
+        {
+            return;
+        }
+
+        bool shall = full.Length > 0;
+        Request(
+            new MapChange((draft, _) =>
+            {
+                if (((draft.Flags & ClusterFlags.Full) != 0) == shall)
+                {
+                    return Verdict.NoChange;
+                }
+
+                draft.SetFlags(shall ? draft.Flags | ClusterFlags.Full : draft.Flags & ~ClusterFlags.Full);
+                draft.Log(
+                    shall ? EventLevel.Error : EventLevel.Info,
+                    _name,
+                    shall ? $"cluster is full, client writes fail: {string.Join(", ", full.Select(osd => osd.Id))} above {Policy.FullRatio:P0}" : "cluster is no longer full");
+                return Verdict.Drafted;
+            }),
+            ("full", shall));
+    }
+
+    private static string NameOf(int reporter) => reporter < 0 ? "a monitor" : new OsdId(reporter).ToString();
+
+    private sealed class TargetReports(Epoch upFrom)
+    {
+        public Epoch UpFrom { get; } = upFrom;
+
+        public Dictionary<int, (TimeSpan At, bool Refused)> ByReporter { get; } = [];
+    }
+}

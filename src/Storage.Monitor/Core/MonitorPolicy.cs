@@ -1,0 +1,106 @@
+using System.Globalization;
+using Storage.Cluster;
+
+namespace Storage.Monitor.Core;
+
+/// <summary>Rules by which the leader changes the map by itself. Settings in the map of the same meaning take precedence.</summary>
+public sealed record MonitorPolicy
+{
+    /// <summary>Time after which a down OSD is marked out; zero means never. Setting <c>mon_osd_down_out_interval</c>, in seconds.</summary>
+    public TimeSpan DownOutInterval { get; init; } = TimeSpan.FromSeconds(600);
+
+    /// <summary>Time after which an OSD that sends nothing to the monitors is marked down though nobody reported it. Setting
+    /// <c>mon_osd_report_timeout</c>, in seconds.</summary>
+    public TimeSpan ReportTimeout { get; init; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>Reporters, each in a failure domain of its own, that silence needs. Setting <c>mon_osd_min_down_reporters</c>.</summary>
+    public int MinDownReporters { get; init; } = 2;
+
+    /// <summary>Share of all OSDs that stays up whatever is reported, refused connections apart. Setting <c>mon_osd_min_up_ratio</c>.</summary>
+    public double MinUpRatio { get; init; } = 0.3;
+
+    /// <summary>Share of all OSDs below which none is marked out by itself. Setting <c>mon_osd_min_in_ratio</c>.</summary>
+    public double MinInRatio { get; init; } = 0.5;
+
+    /// <summary>Use above which an OSD is nearly full. Setting <c>mon_osd_nearfull_ratio</c>.</summary>
+    public double NearFullRatio { get; init; } = 0.85;
+
+    /// <summary>Use above which an OSD takes no backfill. Setting <c>mon_osd_backfillfull_ratio</c>.</summary>
+    public double BackfillFullRatio { get; init; } = 0.90;
+
+    /// <summary>Use above which the cluster is full. Setting <c>mon_osd_full_ratio</c>.</summary>
+    public double FullRatio { get; init; } = 0.95;
+
+    /// <summary>An OSD from which nothing came for so long does not count among those that could report another one.</summary>
+    public TimeSpan ReporterFreshness { get; init; } = TimeSpan.FromSeconds(4);
+
+    /// <summary>A failure report that is not repeated counts no longer after this.</summary>
+    public TimeSpan ReportLifetime { get; init; } = TimeSpan.FromSeconds(60);
+
+    /// <summary>A PG whose primary has not reported it for so long is stale.</summary>
+    public TimeSpan StaleAfter { get; init; } = TimeSpan.FromSeconds(15);
+
+    /// <summary>Default of blocklist entries.</summary>
+    public TimeSpan BlocklistDuration { get; init; } = TimeSpan.FromHours(1);
+
+    /// <summary>The policy with the settings that the map holds, section <c>global</c> or <c>mon</c>.</summary>
+    /// <param name="map">The map, or null.</param>
+    /// <returns>What is in effect.</returns>
+    public MonitorPolicy WithSettings(ClusterMap? map)
+    {
+        if (map is null || map.Configuration.Count == 0)
+        {
+            return this;
+        }
+
+        return this with
+        {
+            DownOutInterval = Seconds(map, "mon_osd_down_out_interval", DownOutInterval),
+            ReportTimeout = Seconds(map, "mon_osd_report_timeout", ReportTimeout),
+            MinDownReporters = (int)Number(map, "mon_osd_min_down_reporters", MinDownReporters),
+            MinUpRatio = Number(map, "mon_osd_min_up_ratio", MinUpRatio),
+            MinInRatio = Number(map, "mon_osd_min_in_ratio", MinInRatio),
+            NearFullRatio = Number(map, "mon_osd_nearfull_ratio", NearFullRatio),
+            BackfillFullRatio = Number(map, "mon_osd_backfillfull_ratio", BackfillFullRatio),
+            FullRatio = Number(map, "mon_osd_full_ratio", FullRatio),
+        };
+    }
+
+    /// <summary>Checks one of the monitor's own settings before it gets into the map.</summary>
+    /// <param name="key">The setting.</param>
+    /// <param name="value">Its value.</param>
+    /// <returns>What is wrong, or null; settings of others are not judged.</returns>
+    public static string? Judge(string key, string value)
+    {
+        (double Low, double High)? range = key switch
+        {
+            "mon_osd_down_out_interval" => (0, 31_536_000),
+            "mon_osd_report_timeout" => (5, 86_400),
+            "mon_osd_min_down_reporters" => (1, 1000),
+            "mon_osd_min_up_ratio" or "mon_osd_min_in_ratio" => (0, 1),
+            "mon_osd_nearfull_ratio" or "mon_osd_backfillfull_ratio" or "mon_osd_full_ratio" => (0.01, 1),
+            _ => null,
+        };
+        return range is not { } limits
+            || (double.TryParse(value, NumberStyles.Float, CultureInfo.InvariantCulture, out double number) && number >= limits.Low && number <= limits.High)
+            ? null
+            : string.Create(CultureInfo.InvariantCulture, $"{key} must be a number from {limits.Low} to {limits.High}, not '{value}'");
+    }
+
+    internal void Validate()
+    {
+        if (NearFullRatio <= 0 || NearFullRatio > BackfillFullRatio || BackfillFullRatio > FullRatio || FullRatio > 1 || MinDownReporters < 1)
+        {
+            throw new ArgumentException("ratios must ascend: 0 < nearfull <= backfillfull <= full <= 1, and at least one reporter is needed");
+        }
+    }
+
+    private static TimeSpan Seconds(ClusterMap map, string key, TimeSpan otherwise) => TimeSpan.FromSeconds(Number(map, key, otherwise.TotalSeconds));
+
+    private static double Number(ClusterMap map, string key, double otherwise)
+    {
+        string? text = map.Configuration.GetValueOrDefault("mon/" + key) ?? map.Configuration.GetValueOrDefault("global/" + key);
+        return text is not null && Judge(key, text) is null
+            && double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double number) ? number : otherwise;
+    }
+}

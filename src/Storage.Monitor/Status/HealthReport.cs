@@ -1,0 +1,159 @@
+using System.Globalization;
+using Storage.Cluster;
+using Storage.Messaging;
+using Storage.Monitor.Core;
+
+namespace Storage.Monitor.Status;
+
+/// <summary>Finds what is wrong with the cluster, from the map and from what OSDs report.</summary>
+public static class HealthReport
+{
+    private const int MostDetails = 50;
+
+    /// <summary>All checks.</summary>
+    /// <param name="state">The replicated state.</param>
+    /// <param name="statistics">What OSDs reported.</param>
+    /// <param name="quorum">The quorum.</param>
+    /// <param name="policy">The rules in effect.</param>
+    /// <param name="now">Time on the loop.</param>
+    /// <returns>The findings, the worst first, then by code.</returns>
+    public static IReadOnlyList<HealthFinding> Make(MapState state, ClusterStatistics statistics, QuorumView quorum, MonitorPolicy policy, TimeSpan now)
+    {
+        if (state.Map is not { } map)
+        {
+            return [];
+        }
+
+        var findings = new List<HealthFinding>();
+        JudgeMonitors(findings, quorum);
+        JudgeOsds(findings, map);
+        JudgeFlags(findings, map);
+        JudgeSpace(findings, map, statistics, policy);
+        JudgeReadErrors(findings, map, statistics);
+        PgView[] views = [.. statistics.Views(map, now, policy.StaleAfter)];
+        JudgeGroups(findings, views);
+        JudgePools(findings, map, views);
+        return [.. findings.OrderByDescending(finding => finding.Level).ThenBy(finding => finding.Code, StringComparer.Ordinal)];
+    }
+
+    /// <summary>The worst level of a list.</summary>
+    /// <param name="findings">The list.</param>
+    /// <returns>OK for an empty one.</returns>
+    public static HealthLevel Worst(IReadOnlyList<HealthFinding> findings) =>
+        findings.Count == 0 ? HealthLevel.Ok : findings.Max(finding => finding.Level);
+
+    private static void JudgeMonitors(List<HealthFinding> findings, QuorumView quorum)
+    {
+        string[] down = [.. quorum.Monitors.Except(quorum.InQuorum, StringComparer.Ordinal)];
+        Add(findings, "MON_DOWN", HealthLevel.Warn, $"{down.Length}/{quorum.Monitors.Count} mons down, quorum {string.Join(',', quorum.InQuorum)}",
+            [.. down.Select(name => $"mon.{name} is not in quorum")],
+            "start the monitor again, or replace it if its disk is lost");
+    }
+
+    private static void JudgeOsds(List<HealthFinding> findings, ClusterMap map)
+    {
+        OsdInfo[] all = [.. map.Osds];
+        OsdInfo[] down = [.. all.Where(osd => !osd.IsUp && osd.IsIn)];
+        Add(findings, "OSD_DOWN", HealthLevel.Warn, $"{Plural(down.Length, "osd")} down",
+            [.. down.Select(osd => $"{osd.Id} is down since epoch {osd.DownAt}")],
+            "look at the daemon and its node; if the disk is dead let it be marked out, then purge and replace it");
+        OsdInfo[] autoOut = [.. all.Where(osd => osd.AutoOut && !osd.IsIn && osd.UpFrom > Epoch.None)];
+        Add(findings, "OSD_OUT", HealthLevel.Warn, $"{Plural(autoOut.Length, "osd")} marked out after having been down",
+            [.. autoOut.Select(osd => $"{osd.Id} was marked out by the monitors; down since epoch {osd.DownAt}")],
+            "its data moves to other OSDs; repair or replace it, or purge it");
+        int usable = all.Count(osd => osd.IsIn);
+        PoolInfo[] wanting = [.. map.Pools.Where(pool => pool.Size > usable)];
+        Add(findings, "TOO_FEW_OSDS", HealthLevel.Warn, $"{Plural(usable, "osd")} in, fewer than pools want copies",
+            [.. wanting.Select(pool => $"pool '{pool.Name}' has size {pool.Size}")],
+            "add OSDs, mark OSDs in, or lower the pool's size");
+    }
+
+    private static void JudgeFlags(List<HealthFinding> findings, ClusterMap map)
+    {
+        string[] names = [.. FlagNames.Of(map.Flags & ~ClusterFlags.Full)];
+        Add(findings, "OSDMAP_FLAGS", HealthLevel.Warn, $"{string.Join(',', names)} flag(s) set",
+            [.. names.Select(name => $"flag {name} is set")],
+            "unset it when maintenance is over");
+    }
+
+    private static void JudgeSpace(List<HealthFinding> findings, ClusterMap map, ClusterStatistics statistics, MonitorPolicy policy)
+    {
+        (OsdInfo Osd, double Used)[] used = [.. map.Osds.Where(osd => osd.IsUp).Select(osd => (osd, statistics.UsedRatio(osd.Id) ?? 0))];
+        Judge("OSD_FULL", HealthLevel.Error, "full", policy.FullRatio, 2, "client writes fail: delete data or add OSDs");
+        Judge("OSD_BACKFILLFULL", HealthLevel.Warn, "too full for backfill", policy.BackfillFullRatio, policy.FullRatio, "add OSDs or move data by reweight");
+        Judge("OSD_NEARFULL", HealthLevel.Warn, "nearly full", policy.NearFullRatio, policy.BackfillFullRatio, "add OSDs or delete data before writes fail");
+
+        void Judge(string code, HealthLevel level, string word, double from, double below, string remedy)
+        {
+            (OsdInfo Osd, double Used)[] hit = [.. used.Where(entry => entry.Used >= from && entry.Used < below)];
+            Add(findings, code, level, $"{Plural(hit.Length, "osd")} {word}",
+                [.. hit.Select(entry => string.Create(CultureInfo.InvariantCulture, $"{entry.Osd.Id} is {entry.Used * 100:0.0}% full, the limit is {from * 100:0}%"))],
+                remedy);
+        }
+    }
+
+    private static void JudgeReadErrors(List<HealthFinding> findings, ClusterMap map, ClusterStatistics statistics)
+    {
+        OsdStatistics[] bad = [.. map.Osds.Select(osd => statistics.Of(osd.Id)).OfType<OsdStatistics>().Where(report => report.ReadErrors > 0)];
+        Add(findings, "OSD_READ_ERRORS", HealthLevel.Warn, $"{bad.Sum(report => report.ReadErrors)} read errors on {Plural(bad.Length, "osd")}",
+            [.. bad.Select(report => $"{report.Osd} met {report.ReadErrors} checksum or disk errors, {report.RepairedErrors} repaired from other copies")],
+            "a disk that goes on like this is dying: mark its OSD out and replace it");
+    }
+
+    private static void JudgeGroups(List<HealthFinding> findings, PgView[] views)
+    {
+        PgView[] unavailable = [.. views.Where(view => !view.Is("active") || view.Is("stale"))];
+        bool unknownOnly = unavailable.All(view => view.State == "unknown");
+        Add(findings, "PG_AVAILABILITY", HealthLevel.Warn,
+            $"Reduced data availability: {Plural(unavailable.Length, "pg")} {(unknownOnly ? "unknown" : "inactive")}",
+            [.. unavailable.Select(Describe)],
+            unknownOnly ? "their primaries have not reported to this leader yet" : "pg query tells which OSDs they wait for");
+        PgView[] degraded = [.. views.Where(view => view.Is("degraded") || view.Is("undersized"))];
+        Add(findings, "PG_DEGRADED", HealthLevel.Warn,
+            $"Degraded data redundancy: {degraded.Sum(view => view.Report?.MissingCopies ?? 0)} object copies missing, {Plural(degraded.Length, "pg")} degraded",
+            [.. degraded.Select(Describe)],
+            "recovery mends this by itself where enough OSDs are up and in");
+        PgView[] damaged = [.. views.Where(view => view.Is("inconsistent") || view.Report is { ScrubErrors: > 0 })];
+        Add(findings, "OSD_SCRUB_ERRORS", HealthLevel.Error, $"{damaged.Sum(view => view.Report?.ScrubErrors ?? 0)} scrub errors",
+            [.. damaged.Select(Describe)], "see PG_DAMAGED");
+        Add(findings, "PG_DAMAGED", HealthLevel.Error, $"Possible data damage: {Plural(damaged.Length, "pg")} inconsistent",
+            [.. damaged.Select(Describe)], "copies differ and could not be repaired; a deep scrub tells which objects");
+        PgView[] unfound = [.. views.Where(view => view.Report is { UnfoundObjects: > 0 })];
+        Add(findings, "OBJECT_UNFOUND", HealthLevel.Error, $"{unfound.Sum(view => view.Report!.UnfoundObjects)} objects have no known copy",
+            [.. unfound.Select(view => $"pg {view.Group}: {view.Report!.UnfoundObjects} unfound")],
+            "start the OSDs that are down; only when they are gone for good declare them lost");
+
+        static string Describe(PgView view) => $"pg {view.Group} is {view.State}, acting [{string.Join(',', view.Mapping.Acting.Select(osd => osd.Value))}]";
+    }
+
+    private static void JudgePools(List<HealthFinding> findings, ClusterMap map, PgView[] views)
+    {
+        Dictionary<long, long> bytes = [];
+        foreach (PgView view in views)
+        {
+            bytes[view.Group.Pool] = bytes.GetValueOrDefault(view.Group.Pool) + (view.Report?.Bytes ?? 0);
+        }
+
+        PoolInfo[] full = [.. map.Pools.Where(pool => pool.QuotaBytes > 0 && bytes.GetValueOrDefault(pool.Id) >= pool.QuotaBytes)];
+        Add(findings, "POOL_FULL", HealthLevel.Warn, $"{Plural(full.Length, "pool")} at quota",
+            [.. full.Select(pool => $"pool '{pool.Name}' holds {bytes.GetValueOrDefault(pool.Id)} bytes of {pool.QuotaBytes}")],
+            "raise the quota or delete data");
+        PoolInfo[] single = [.. map.Pools.Where(pool => pool.Size < 2)];
+        Add(findings, "POOL_NO_REDUNDANCY", HealthLevel.Warn, $"{Plural(single.Length, "pool")} without redundancy",
+            [.. single.Select(pool => $"pool '{pool.Name}' has size {pool.Size}")],
+            "set the size to 2 or more, unless the data may be lost");
+    }
+
+    private static string Plural(int count, string word) => $"{count} {word}{(count == 1 ? "" : "s")}";
+
+    private static void Add(List<HealthFinding> findings, string code, HealthLevel level, string summary, string[] affected, string remedy)
+    {
+        if (affected.Length == 0)
+        {
+            return;
+        }
+
+        string[] more = affected.Length > MostDetails ? [$"and {affected.Length - MostDetails} more"] : [];
+        findings.Add(new HealthFinding(code, level, summary, affected.Length, [.. affected.Take(MostDetails), .. more, "what to do: " + remedy]));
+    }
+}
