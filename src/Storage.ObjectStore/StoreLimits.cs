@@ -8,4 +8,7 @@ public static class StoreLimits
 
     /// <summary>The longest an object can be, in bytes.</summary>
     public const long LargestObject = 64L << 30;
+
+    /// <summary>The most bytes a transaction may carry in small writes (those below the direct-write size, and unaligned ends).</summary>
+    public const int LargestInlineData = 8 << 20;
 }

@@ -95,6 +95,15 @@ public sealed class WireWriter
         return _buffer.AsSpan(start, count);
     }
 
+    /// <summary>Overwrites a byte written before.</summary>
+    /// <param name="position">Its offset.</param>
+    /// <param name="value">The value.</param>
+    public void PatchByte(int position, byte value)
+    {
+        Invariant.Holds(position >= 0 && position < _length);
+        _buffer[position] = value;
+    }
+
     /// <summary>Overwrites four bytes written before, such as a length known only afterwards.</summary>
     /// <param name="position">Offset of the first byte.</param>
     /// <param name="value">The value.</param>

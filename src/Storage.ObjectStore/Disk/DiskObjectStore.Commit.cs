@@ -1,0 +1,512 @@
+using Storage.Cluster;
+using Storage.Coding;
+using Storage.ObjectStore.Device;
+using Storage.Reactor;
+
+namespace Storage.ObjectStore.Disk;
+
+/// <summary>The part of a Write step that went straight to newly allocated space; Blocks is 0 if none did.</summary>
+internal readonly record struct DirectWrite(long FirstBlock, int Blocks, int RunStart, int RunCount, int ChecksumStart);
+
+/// <summary>Where the next Write step finds its data while a transaction is applied.</summary>
+internal ref struct ApplyCursor(JournalBatch batch, int dataOffset, ReadOnlySpan<DirectWrite> directs)
+{
+    private readonly ReadOnlySpan<DirectWrite> _directs = directs;
+    private int _next;
+
+    public readonly JournalBatch Batch => batch;
+
+    public int DataOffset { get; set; } = dataOffset;
+
+    public DirectWrite TakeDirect() => _directs[_next++];
+}
+
+// The commit path: encode, group, write, acknowledge.
+public sealed partial class DiskObjectStore
+{
+    private const int StagingBytes = 256 << 10;
+    private const int TransactionHeader = 8;
+    private readonly WireWriter _meta = new(4096);
+    private readonly List<DirectWrite> _directs = [];
+    private readonly List<(uint Start, uint Count)> _runs = [];
+    private readonly List<uint> _checksums = [];
+    private readonly Queue<JournalBatch> _queue = new();
+    private readonly JournalCompletion _journalCompletion;
+    private readonly Stack<DirectCompletion> _directPool = new();
+    private readonly List<DirectCompletion> _directInFlight = [];
+    private readonly Action<object?> _pump;
+    private JournalBatch _open;
+    private JournalBatch? _writing;
+    private bool _pumpScheduled;
+    private ulong _epoch;
+    private ulong _lastTransaction;
+    private ulong _durableTransaction;
+    private ulong _nextSequence = 1;
+    private long _head; // ring positions grow for ever; the place is the remainder by the ring's length
+    private long _tail;
+    private long _journaledBytes; // since the last checkpoint began
+
+    /// <inheritdoc/>
+    public void Submit(Transaction transaction, IStoreCompletion? completion, ulong token)
+    {
+        Invariant.Holds(!_closed);
+        if (_failure is not null)
+        {
+            return; // fatal: nothing completes any more
+        }
+
+        _check.Validate(transaction);
+        if (transaction.DataLength > 0)
+        {
+            RequireSpace(transaction);
+        }
+
+        int dataLength = Plan(transaction);
+        int metaLength = _meta.Length;
+        ReserveInBatch(TransactionHeader + metaLength + dataLength);
+        JournalBatch batch = _open;
+        if (batch.Transactions++ == 0)
+        {
+            batch.FirstTransaction = _lastTransaction + 1;
+        }
+
+        batch.LastTransaction = ++_lastTransaction;
+        Span<byte> space = batch.Buffer.Span[batch.Length..];
+        System.Buffers.Binary.BinaryPrimitives.WriteInt32LittleEndian(space, metaLength);
+        System.Buffers.Binary.BinaryPrimitives.WriteInt32LittleEndian(space[4..], dataLength);
+        _meta.WrittenSpan.CopyTo(space[TransactionHeader..]);
+        CopyInlineData(transaction, space[(TransactionHeader + metaLength)..]);
+        var cursor = new ApplyCursor(batch, batch.Length + TransactionHeader + metaLength, System.Runtime.InteropServices.CollectionsMarshal.AsSpan(_directs));
+        batch.Length += TransactionHeader + metaLength + dataLength;
+        batch.Waiting.Add((completion, token));
+        foreach (ref readonly TransactionStep step in transaction.Steps)
+        {
+            Apply(in step, ref cursor);
+        }
+
+        StartDirectWrites(transaction, batch);
+        SchedulePump();
+    }
+
+    private void RequireSpace(Transaction transaction)
+    {
+        long wanted = 0;
+        foreach (ref readonly TransactionStep step in transaction.Steps)
+        {
+            if (step.Code == TransactionCode.Write && step.Length > 0)
+            {
+                wanted += (step.Offset + step.Length - 1) / BlockSize - step.Offset / BlockSize + 1;
+            }
+        }
+
+        if (_space.Allocated + _overlayBlocks + wanted > _super.DataUnits * _options.FullRatio)
+        {
+            if (_freed.Count > 0)
+            {
+                RequestCheckpoint(); // what was removed comes back with the next checkpoint
+            }
+
+            throw new StoreFullException(
+                $"{wanted * BlockSize} bytes wanted; {Usage.UsedBytes} of {Usage.TotalBytes} are used, {(long)(_freed.Count + _freeing.Count + _releasing) * BlockSize} about to be freed, and writes end at {_options.FullRatio:P0}");
+        }
+    }
+
+    /// <summary>Gives large writes their space and encodes the steps into <see cref="_meta"/>; returns the bytes of inline data.</summary>
+    private int Plan(Transaction transaction)
+    {
+        _meta.Clear();
+        _directs.Clear();
+        _runs.Clear();
+        _checksums.Clear();
+        long inline = 0;
+        ReadOnlySpan<TransactionStep> steps = transaction.Steps;
+        foreach (ref readonly TransactionStep step in steps)
+        {
+            if (step.Code == TransactionCode.Write)
+            {
+                inline += step.Length - DirectRange(in step, out _) * BlockSize;
+            }
+        }
+
+        if (inline > StoreLimits.LargestInlineData)
+        {
+            throw new ArgumentException($"a transaction with {inline} bytes in small writes; the limit is {StoreLimits.LargestInlineData}");
+        }
+
+        _meta.WriteInt32(steps.Length);
+        foreach (ref readonly TransactionStep step in steps)
+        {
+            Transaction.EncodeStep(_meta, in step);
+            if (step.Code == TransactionCode.Write)
+            {
+                PlanWrite(in step);
+            }
+        }
+
+        if (_meta.Length + inline > BufferPool.LargestBuffer - BlockSize)
+        {
+            GiveBackRuns();
+            throw new ArgumentException($"a transaction of {_meta.Length + inline} bytes; the limit is {BufferPool.LargestBuffer - BlockSize}");
+        }
+
+        return (int)inline;
+    }
+
+    private int DirectRange(in TransactionStep step, out long first)
+    {
+        first = (step.Offset + BlockSize - 1) / BlockSize;
+        long blocks = (step.Offset + step.Length) / BlockSize - first;
+        return blocks * BlockSize >= _options.DirectWriteBytes ? (int)blocks : 0;
+    }
+
+    private void PlanWrite(in TransactionStep step)
+    {
+        int blocks = DirectRange(in step, out long first);
+        int runStart = _runs.Count;
+        int checksumStart = _checksums.Count;
+        if (blocks > 0)
+        {
+            int left = blocks;
+            while (left > 0)
+            {
+                uint got = _space.Allocate((uint)left, out uint start);
+                if (got == 0)
+                {
+                    GiveBackRuns();
+                    throw new StoreFullException($"no room for {blocks} blocks");
+                }
+
+                _runs.Add((start, got));
+                left -= (int)got;
+            }
+
+            ReadOnlySpan<byte> data = step.Data.Span.Slice((int)(first * BlockSize - step.Offset), blocks * BlockSize);
+            for (int i = 0; i < blocks; i++)
+            {
+                _checksums.Add(Crc32C.Compute(data.Slice(i * BlockSize, BlockSize)));
+            }
+        }
+
+        _directs.Add(new DirectWrite(first, blocks, runStart, _runs.Count - runStart, checksumStart));
+        _meta.WriteInt32(blocks);
+        if (blocks == 0)
+        {
+            return;
+        }
+
+        _meta.WriteInt64(first);
+        _meta.WriteInt32(_runs.Count - runStart);
+        for (int i = runStart; i < _runs.Count; i++)
+        {
+            _meta.WriteUInt32(_runs[i].Start);
+            _meta.WriteUInt32(_runs[i].Count);
+        }
+
+        for (int i = checksumStart; i < _checksums.Count; i++)
+        {
+            _meta.WriteUInt32(_checksums[i]);
+        }
+    }
+
+    private void GiveBackRuns()
+    {
+        foreach ((uint start, uint count) in _runs)
+        {
+            for (uint i = 0; i < count; i++)
+            {
+                _space.Free(start + i);
+            }
+        }
+
+        _runs.Clear();
+    }
+
+    private void CopyInlineData(Transaction transaction, Span<byte> space)
+    {
+        int at = 0;
+        int write = 0;
+        foreach (ref readonly TransactionStep step in transaction.Steps)
+        {
+            if (step.Code != TransactionCode.Write)
+            {
+                continue;
+            }
+
+            ReadOnlySpan<byte> data = step.Data.Span;
+            DirectWrite direct = _directs[write++];
+            if (direct.Blocks > 0)
+            {
+                int head = (int)(direct.FirstBlock * BlockSize - step.Offset);
+                data[..head].CopyTo(space[at..]);
+                at += head;
+                data = data[(head + direct.Blocks * BlockSize)..];
+            }
+
+            data.CopyTo(space[at..]);
+            at += data.Length;
+        }
+    }
+
+    private void StartDirectWrites(Transaction transaction, JournalBatch batch)
+    {
+        int write = 0;
+        foreach (ref readonly TransactionStep step in transaction.Steps)
+        {
+            if (step.Code != TransactionCode.Write)
+            {
+                continue;
+            }
+
+            DirectWrite direct = _directs[write++];
+            if (direct.Blocks == 0)
+            {
+                continue;
+            }
+
+            BufferSegment data = step.Data.Slice((int)(direct.FirstBlock * BlockSize - step.Offset), direct.Blocks * BlockSize);
+            PageBuffer? aligned = null;
+            if (data.Offset % BlockSize != 0)
+            {
+                aligned = _pool.Rent(data.Length);
+                data.Span.CopyTo(aligned.Span);
+                data = aligned.Slice(0, data.Length);
+            }
+
+            int at = 0;
+            for (int r = 0; r < direct.RunCount; r++)
+            {
+                (uint start, uint count) = _runs[direct.RunStart + r];
+                int bytes = (int)count * BlockSize;
+                DirectCompletion io = _directPool.TryPop(out DirectCompletion? pooled) ? pooled : new DirectCompletion(this);
+                io.Start(batch, start, count);
+                _directInFlight.Add(io);
+                batch.PendingData++;
+                _device.Write(UnitOffset(start), data.Slice(at, bytes), durable: true, io);
+                at += bytes;
+            }
+
+            aligned?.Release();
+        }
+    }
+
+    private long UnitOffset(uint unit) => _super.DataOffset + (long)(unit - 1) * BlockSize;
+
+    private void OnDirectWritten(DirectCompletion io, int result)
+    {
+        _directInFlight.Remove(io);
+        JournalBatch batch = io.Batch!;
+        bool good = result == (int)io.Count * BlockSize;
+        _directPool.Push(io);
+        if (_closed)
+        {
+            return;
+        }
+
+        if (!good)
+        {
+            Fail(new IOException($"a data write of {io.Count * BlockSize} bytes returned {result}"));
+            RetryWaitingReads();
+            return;
+        }
+
+        RetryWaitingReads();
+        if (--batch.PendingData == 0)
+        {
+            SchedulePump();
+            AdvanceCheckpoint();
+        }
+    }
+
+    /// <summary>Makes sure the open batch can take that many more bytes, closing it and opening another if not.</summary>
+    private void ReserveInBatch(int bytes)
+    {
+        if (_open.Length + bytes <= _open.Buffer.Capacity)
+        {
+            return;
+        }
+
+        if (_open.Transactions > 0)
+        {
+            CloseOpenBatch();
+        }
+
+        if (_open.Length + bytes > _open.Buffer.Capacity)
+        {
+            _open.Release();
+            _open = new JournalBatch(_pool.Rent(JournalFormat.HeaderSize + bytes));
+        }
+    }
+
+    // A batch that filled little of the staging buffer moves to memory of its size: small writes stay in it until the next
+    // checkpoint, and 4 KiB must not pin 256 KiB.
+    private void CloseOpenBatch()
+    {
+        JournalBatch batch = _open;
+        PageBuffer staging = batch.Buffer;
+        if (batch.Length <= staging.Capacity / 2)
+        {
+            PageBuffer small = _pool.Rent(batch.PaddedLength);
+            staging.Span[..batch.Length].CopyTo(small.Span);
+            batch.Buffer = small;
+            if (staging.Capacity != StagingBytes)
+            {
+                staging.Release();
+                staging = _pool.Rent(StagingBytes);
+            }
+        }
+        else
+        {
+            staging = _pool.Rent(StagingBytes);
+        }
+
+        _open = new JournalBatch(staging);
+        _queue.Enqueue(batch);
+        Place(batch);
+    }
+
+    /// <summary>Gives a batch its place in the ring, after all before it; false if the ring has no room.</summary>
+    private bool Place(JournalBatch batch)
+    {
+        if (batch.Position >= 0)
+        {
+            return true;
+        }
+
+        foreach (JournalBatch earlier in _queue)
+        {
+            if (ReferenceEquals(earlier, batch))
+            {
+                break;
+            }
+
+            if (earlier.Position < 0)
+            {
+                return false;
+            }
+        }
+
+        int length = batch.PaddedLength;
+        long ring = _super.RingLength;
+        long start = _head % ring + length > ring ? (_head / ring + 1) * ring : _head;
+        if (length > ring || start + length > _tail + ring)
+        {
+            RequestCheckpoint();
+            return false;
+        }
+
+        batch.Position = start;
+        batch.Sequence = _nextSequence++;
+        _head = start + length;
+        return true;
+    }
+
+    private void SchedulePump()
+    {
+        if (!_pumpScheduled)
+        {
+            _pumpScheduled = true;
+            _loop.Defer(_pump, null);
+        }
+    }
+
+    private void Pump()
+    {
+        _pumpScheduled = false;
+        if (_writing is not null || _failure is not null || _closed)
+        {
+            return;
+        }
+
+        if (_queue.Count == 0)
+        {
+            if (_open.Transactions == 0)
+            {
+                return;
+            }
+
+            CloseOpenBatch();
+        }
+
+        JournalBatch batch = _queue.Peek();
+        if (batch.PendingData > 0 || !Place(batch))
+        {
+            return;
+        }
+
+        _writing = batch;
+        Span<byte> bytes = batch.Buffer.Span;
+        bytes[batch.Length..batch.PaddedLength].Clear();
+        JournalFormat.WriteHeader(bytes[..batch.Length], batch, _epoch, _super.Store);
+        _device.Write(_super.RingOffset + batch.Position % _super.RingLength, batch.Buffer.Slice(0, batch.PaddedLength), durable: true, _journalCompletion);
+    }
+
+    private void OnJournalWritten(int result)
+    {
+        JournalBatch batch = _writing!;
+        _writing = null;
+        if (_closed)
+        {
+            batch.Release();
+            return;
+        }
+
+        if (result != batch.PaddedLength)
+        {
+            Fail(new IOException($"a journal write of {batch.PaddedLength} bytes returned {result}"));
+            return;
+        }
+
+        if (_failure is not null)
+        {
+            return;
+        }
+
+        Invariant.Holds(ReferenceEquals(_queue.Dequeue(), batch));
+        _journaledBytes += batch.PaddedLength;
+        Acknowledge(batch);
+        Pump();
+        if (_journaledBytes >= _options.CheckpointBytes || _head - _tail > _super.RingLength / 2)
+        {
+            RequestCheckpoint();
+        }
+
+        AdvanceCheckpoint();
+    }
+
+    private void Acknowledge(JournalBatch batch)
+    {
+        Invariant.Holds(batch.FirstTransaction == _durableTransaction + 1);
+        _durableTransaction = batch.LastTransaction;
+        batch.Durable = true;
+        foreach ((IStoreCompletion? completion, ulong token) in batch.Waiting)
+        {
+            completion?.OnCommitted(token);
+        }
+
+        batch.Waiting.Clear();
+        batch.Release();
+    }
+
+    private sealed class JournalCompletion(DiskObjectStore store) : BlockCompletion
+    {
+        public override void OnDone(int result) => store.OnJournalWritten(result);
+    }
+
+    private sealed class DirectCompletion(DiskObjectStore store) : BlockCompletion
+    {
+        public JournalBatch? Batch { get; private set; }
+
+        public uint First { get; private set; }
+
+        public uint Count { get; private set; }
+
+        public void Start(JournalBatch batch, uint first, uint count)
+        {
+            Batch = batch;
+            First = first;
+            Count = count;
+        }
+
+        public override void OnDone(int result) => store.OnDirectWritten(this, result);
+    }
+}

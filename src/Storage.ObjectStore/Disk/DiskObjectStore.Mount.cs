@@ -1,0 +1,529 @@
+using Storage.Cluster;
+using Storage.Coding;
+using Storage.ObjectStore.Device;
+using Storage.ObjectStore.Metadata;
+using Storage.Reactor;
+
+namespace Storage.ObjectStore.Disk;
+
+// mkfs, mount with replay, and the two ways to stop.
+public sealed partial class DiskObjectStore
+{
+    private List<JournalBatch>? _mountBatches;
+
+    /// <summary>Name of the block file (or of a link to a raw device) in the store's directory.</summary>
+    public const string BlockFileName = "block";
+
+    /// <summary>Name of the metadata database's directory.</summary>
+    public const string DatabaseName = "db";
+
+    /// <summary>Makes a new store: allocates the block file, zeroes the journal ring and creates the database. Blocking.</summary>
+    /// <param name="directory">The store's directory, created if missing; may hold a link named <c>block</c> to a raw device.</param>
+    /// <param name="sizeBytes">Size of the block file; for a device at most its size, 0 for all of it.</param>
+    /// <param name="store">Identity of the new store.</param>
+    /// <param name="options">Settings; null for the defaults.</param>
+    /// <exception cref="IOException">There is a store already, or the disk refuses.</exception>
+    public static void Format(string directory, long sizeBytes, Guid store, DiskStoreOptions? options = null)
+    {
+        options ??= new DiskStoreOptions();
+        Directory.CreateDirectory(directory);
+        string database = Path.Combine(directory, DatabaseName);
+        if (Directory.Exists(database))
+        {
+            throw new IOException($"{directory} holds a store already: {database} exists");
+        }
+
+        using BlockFile file = BlockFile.Open(Path.Combine(directory, BlockFileName), create: true);
+        PageBuffer page = options.Pool.Rent(4 << 20);
+        try
+        {
+            if (file.Length >= BlockSize)
+            {
+                Check(file.Read(0, page.Slice(0, BlockSize)), BlockSize, "superblock read");
+                if (Superblock.HasMagic(page.Span))
+                {
+                    throw new IOException($"{file.Path} holds a store already");
+                }
+            }
+
+            if (file.Length < sizeBytes)
+            {
+                file.Allocate(sizeBytes);
+            }
+
+            long length = (sizeBytes == 0 ? file.Length : sizeBytes) / BlockSize * BlockSize;
+            long ring = options.JournalBytes != 0 ? options.JournalBytes : Math.Clamp(length / 8, 4L << 20, 512L << 20);
+            Superblock super = Superblock.Plan(store, length, ring / BlockSize * BlockSize);
+            page.Span.Clear();
+            for (long at = 0; at < super.RingLength; at += 4 << 20)
+            {
+                int part = (int)Math.Min(4 << 20, super.RingLength - at);
+                Check(file.Write(super.RingOffset + at, page.Slice(0, part), durable: false), part, "journal zeroing");
+            }
+
+            Check(file.Flush(), 0, "flush");
+            WriteFirstState(database, store, options);
+            super.Write(page.Span[..BlockSize]);
+            Check(file.Write(0, page.Slice(0, BlockSize), durable: true), BlockSize, "superblock write");
+        }
+        finally
+        {
+            page.Release();
+        }
+    }
+
+    /// <summary>Creates the database of a new store.</summary>
+    internal static void WriteFirstState(string database, Guid store, DiskStoreOptions options)
+    {
+        using var db = new MetadataDatabase(database, create: true, options.DatabaseCacheBytes);
+        using var batch = new MetadataBatch();
+        var writer = new WireWriter();
+        new StoreState(store, 0, 0, 0, 1, 0, 1).Write(writer);
+        batch.Put(MetadataKeys.State, writer.WrittenSpan);
+        db.WriteAndFlush(batch);
+    }
+
+    /// <summary>Opens a store: reads the metadata, replays the journal, makes a checkpoint.</summary>
+    /// <param name="loop">The loop it lives on; called on it.</param>
+    /// <param name="device">The block file or device; the store disposes it.</param>
+    /// <param name="databasePath">Directory of the metadata database.</param>
+    /// <param name="options">Settings; null for the defaults.</param>
+    /// <returns>The open store.</returns>
+    /// <exception cref="MalformedDataException">Not a store, of another version, or damaged; nothing was changed.</exception>
+    /// <exception cref="IOException">The disk or the database refuses.</exception>
+    public static async Task<DiskObjectStore> OpenAsync(IEventLoop loop, IBlockDevice device, string databasePath, DiskStoreOptions? options = null)
+    {
+        options ??= new DiskStoreOptions();
+        Superblock super;
+        PageBuffer page = options.Pool.Rent(BlockSize);
+        try
+        {
+            var io = new AwaitableCompletion();
+            device.Read(0, page.Slice(0, BlockSize), io);
+            Check(await io.Task, BlockSize, "superblock read");
+            super = Superblock.Read(page.Span, device.Length);
+        }
+        finally
+        {
+            page.Release();
+        }
+
+        if (!Directory.Exists(databasePath))
+        {
+            throw new IOException($"the metadata database {databasePath} is missing");
+        }
+
+        var database = new MetadataDatabase(databasePath, create: false, options.DatabaseCacheBytes);
+        var store = new DiskObjectStore(loop, device, database, super, options);
+        try
+        {
+            await store.MountAsync();
+            return store;
+        }
+        catch
+        {
+            store.Abandon();
+            throw;
+        }
+    }
+
+    /// <summary>Brings everything to its place, makes a last checkpoint and closes. No calls may follow.</summary>
+    /// <returns>A task that completes on the loop.</returns>
+    public async Task CloseAsync()
+    {
+        // A disk without room for write-back keeps small writes in the journal, where the next mount finds them.
+        for (int round = 0; round < 8 && _failure is null && (_dirty.Count > 0 || _dirtyCollections.Count > 0 || _overlayBlocks > 0 || _queue.Count > 0 || _open.Transactions > 0 || _stage != CheckpointStage.Idle); round++)
+        {
+            await CheckpointAsync();
+        }
+
+        Abandon();
+    }
+
+    /// <inheritdoc cref="Abandon"/>
+    public void Dispose() => Abandon();
+
+    /// <summary>Stops as a crash would, without a checkpoint: what was acknowledged is in the journal. No calls may follow.</summary>
+    public void Abandon()
+    {
+        if (_closed)
+        {
+            return;
+        }
+
+        _closed = true;
+        _checkpointTimer?.Cancel();
+        foreach (Chunk chunk in _overlayChunks)
+        {
+            for (int block = 0; chunk.Owner is not null && chunk.OverlayCount > 0 && block < Chunk.Blocks; block++)
+            {
+                DropBlock(chunk, block);
+            }
+        }
+
+        foreach (JournalBatch batch in _queue)
+        {
+            if (!ReferenceEquals(batch, _writing))
+            {
+                batch.Release();
+            }
+        }
+
+        _queue.Clear();
+        _open.Release();
+        ForgetMountBatches();
+        _databaseWork?.CompleteAdding();
+        _databaseThread?.Join();
+        _databaseWork?.Dispose();
+        _batch?.Dispose();
+        _batch = null;
+        _database.Dispose();
+        _device.Dispose();
+        TaskCompletionSource? idle = _idle;
+        _idle = null;
+        idle?.TrySetException(_failure ?? new ObjectDisposedException(nameof(DiskObjectStore)));
+    }
+
+    private static void Check(int result, int expected, string what)
+    {
+        if (result != expected)
+        {
+            throw new IOException(result < 0 ? $"{what}: {new IoError(-result)}" : $"{what}: {result} of {expected} bytes");
+        }
+    }
+
+    private async Task MountAsync()
+    {
+        byte[] value = _database.Get(MetadataKeys.State) ?? throw new MalformedDataException("the metadata database holds no store state");
+        StoreState state = StoreState.Read(value);
+        if (state.Store != _super.Store)
+        {
+            throw new MalformedDataException($"the block file belongs to store {_super.Store}, the database to {state.Store}");
+        }
+
+        // What a killed process left in the device's cache must be durable before anything is built on having read it.
+        var flush = new AwaitableCompletion();
+        _device.Flush(flush);
+        Check(await flush.Task, 0, "flush");
+        _lastTransaction = _durableTransaction = state.LastTransaction;
+        _lastNumber = state.LastNumber;
+        _tail = _head = state.TailPosition;
+        _nextSequence = state.TailSequence;
+        _mountBatches = [];
+        await ReadJournalAsync(state);
+        HashSet<ulong> overlaid = LoadMaps();
+        if (overlaid.Count > 0)
+        {
+            RestoreOverlays(overlaid);
+        }
+
+        foreach (JournalBatch batch in _mountBatches)
+        {
+            Replay(batch, state.LastTransaction);
+        }
+
+        ForgetMountBatches();
+        _epoch = state.Epoch + 1;
+        _epochStart = _nextSequence;
+        await CheckpointAsync();
+        if (_failure is not null)
+        {
+            throw new IOException("the checkpoint after mounting failed", _failure);
+        }
+    }
+
+    private void ForgetMountBatches()
+    {
+        foreach (JournalBatch batch in _mountBatches ?? [])
+        {
+            batch.Release();
+        }
+
+        _mountBatches = null;
+    }
+
+    private async Task ReadJournalAsync(StoreState state)
+    {
+        while (true)
+        {
+            JournalBatch? batch = await ReadBatchAsync(_head, state);
+            if (batch is null && _head % _super.RingLength != 0)
+            {
+                batch = await ReadBatchAsync((_head / _super.RingLength + 1) * _super.RingLength, state);
+            }
+
+            if (batch is null || batch.Position + batch.PaddedLength > _tail + _super.RingLength)
+            {
+                batch?.Release();
+                return;
+            }
+
+            batch.Durable = true;
+            _mountBatches!.Add(batch);
+            _head = batch.Position + batch.PaddedLength;
+            _nextSequence = batch.Sequence + 1;
+        }
+    }
+
+    private async Task<JournalBatch?> ReadBatchAsync(long position, StoreState state)
+    {
+        long at = position % _super.RingLength;
+        PageBuffer header = _pool.Rent(BlockSize);
+        ulong epoch;
+        int length;
+        try
+        {
+            var io = new AwaitableCompletion();
+            _device.Read(_super.RingOffset + at, header.Slice(0, BlockSize), io);
+            Check(await io.Task, BlockSize, "journal read");
+            if (!JournalFormat.TryReadHeader(header.Span, _super.Store, _nextSequence, out epoch, out length)
+                || (_nextSequence >= state.EpochStart ? epoch != state.Epoch : epoch >= state.Epoch))
+            {
+                return null;
+            }
+        }
+        finally
+        {
+            header.Release();
+        }
+
+        var batch = new JournalBatch(_pool.Rent(length)) { Length = length, Position = position };
+        if (at + batch.PaddedLength > _super.RingLength)
+        {
+            batch.Release();
+            return null;
+        }
+
+        var body = new AwaitableCompletion();
+        _device.Read(_super.RingOffset + at, batch.Buffer.Slice(0, batch.PaddedLength), body);
+        int result = await body.Task;
+        if (result != batch.PaddedLength || !JournalFormat.TryComplete(batch.Buffer.Span[..length], batch))
+        {
+            batch.Release();
+            Check(Math.Min(result, 0), 0, "journal read");
+            return null;
+        }
+
+        return batch;
+    }
+
+    /// <summary>Reads collections and counts every reference to a unit; returns the objects with blocks still in the journal.</summary>
+    private HashSet<ulong> LoadMaps()
+    {
+        using (MetadataIterator collections = _database.Iterate())
+        {
+            for (collections.Seek([MetadataKeys.CollectionPrefix]); collections.IsValid && collections.Key[0] == MetadataKeys.CollectionPrefix; collections.Next())
+            {
+                CollectionId id = MetadataKeys.ReadCollection(collections.Key);
+                _collections.Add(id, new DiskCollection(id) { Exists = true });
+            }
+        }
+
+        var overlaid = new HashSet<ulong>();
+        uint[] units = new uint[Chunk.Blocks];
+        uint[] checksums = new uint[Chunk.Blocks];
+        using MetadataIterator chunks = _database.Iterate();
+        for (chunks.Seek([MetadataKeys.ChunkPrefix]); chunks.IsValid && chunks.Key[0] == MetadataKeys.ChunkPrefix; chunks.Next())
+        {
+            Array.Clear(units);
+            ulong number = System.Buffers.Binary.BinaryPrimitives.ReadUInt64BigEndian(chunks.Key[1..]);
+            ChunkFormat.Read(chunks.Value, units, checksums, (_, piece, _, _) =>
+            {
+                overlaid.Add(number);
+                if (piece.Kind == PieceKind.Disk)
+                {
+                    _space.AddReference(piece.Unit);
+                }
+            });
+            foreach (uint unit in units)
+            {
+                if (unit != 0)
+                {
+                    _space.AddReference(unit);
+                }
+            }
+        }
+
+        return overlaid;
+    }
+
+    private void RestoreOverlays(HashSet<ulong> numbers)
+    {
+        var names = new List<(DiskCollection, ObjectId)>();
+        using (MetadataIterator objects = _database.Iterate())
+        {
+            for (objects.Seek([MetadataKeys.ObjectPrefix]); objects.IsValid && objects.Key[0] == MetadataKeys.ObjectPrefix; objects.Next())
+            {
+                ulong number = System.Buffers.Binary.BinaryPrimitives.ReadUInt64LittleEndian(objects.Value[1..]);
+                if (numbers.Contains(number))
+                {
+                    names.Add((_collections[MetadataKeys.ReadCollection(objects.Key)], MetadataKeys.ReadObject(objects.Key)));
+                }
+            }
+        }
+
+        foreach ((DiskCollection collection, ObjectId id) in names)
+        {
+            Onode onode = Load(collection, id);
+            for (int i = 0; i < onode.PersistedChunks; i++)
+            {
+                GetChunk(onode, i, create: false);
+            }
+        }
+    }
+
+    private void LoadChunk(Chunk chunk, ReadOnlySpan<byte> value)
+    {
+        var overlays = new SortedDictionary<int, OverlayBlock>();
+        ChunkFormat.Read(value, chunk.Units, chunk.Checksums, (block, piece, position, bytes) =>
+        {
+            // Only a mount meets overlays in the database: a chunk that has some stays in memory.
+            Invariant.Holds(_mountBatches is not null);
+            if (!overlays.TryGetValue(block, out OverlayBlock? overlay))
+            {
+                overlay = RentOverlay();
+                overlays.Add(block, overlay);
+            }
+
+            if (piece.Kind == PieceKind.Journal)
+            {
+                piece.Batch = FindMountBatch(position, piece.Length);
+                piece.Source = (int)(position - piece.Batch.Position);
+                piece.Batch.Retain();
+            }
+            else if (piece.Kind == PieceKind.Inline)
+            {
+                piece.Kind = PieceKind.Journal;
+                piece.Batch = new JournalBatch(_pool.Rent(piece.Length)) { Durable = true, Length = piece.Length };
+                bytes.CopyTo(piece.Batch.Buffer.Span);
+            }
+
+            overlay.Add(in piece);
+        });
+        foreach ((int block, OverlayBlock overlay) in overlays)
+        {
+            InstallOverlay(chunk, block, overlay);
+            MarkDirty(chunk);
+        }
+    }
+
+    private JournalBatch FindMountBatch(long position, int length)
+    {
+        int low = 0;
+        int high = _mountBatches!.Count - 1;
+        while (low <= high)
+        {
+            int middle = (low + high) / 2;
+            JournalBatch batch = _mountBatches[middle];
+            if (position < batch.Position)
+            {
+                high = middle - 1;
+            }
+            else if (position + length > batch.Position + batch.Length)
+            {
+                low = middle + 1;
+            }
+            else
+            {
+                return batch;
+            }
+        }
+
+        throw new MalformedDataException($"the journal lacks {length} bytes at position {position} that the last checkpoint needs");
+    }
+
+    private void Replay(JournalBatch batch, ulong applied)
+    {
+        int at = JournalFormat.HeaderSize;
+        for (int i = 0; i < batch.Transactions; i++)
+        {
+            ReadOnlySpan<byte> rest = batch.Buffer.Span[at..batch.Length];
+            var reader = new WireReader(rest);
+            int metaLength = reader.ReadInt32();
+            int dataLength = reader.ReadInt32();
+            if (metaLength < 0 || dataLength < 0 || metaLength + (long)dataLength > reader.Remaining)
+            {
+                throw new MalformedDataException($"journal batch {batch.Sequence}: transaction of {metaLength} and {dataLength} bytes, {reader.Remaining} are left");
+            }
+
+            int dataAt = at + TransactionHeader + metaLength;
+            if (batch.FirstTransaction + (ulong)i > applied)
+            {
+                ReplayTransaction(batch, rest.Slice(TransactionHeader, metaLength), dataAt);
+                Invariant.Holds(batch.FirstTransaction + (ulong)i == _lastTransaction + 1);
+                _durableTransaction = ++_lastTransaction;
+            }
+
+            at = dataAt + dataLength;
+        }
+    }
+
+    private void ReplayTransaction(JournalBatch batch, ReadOnlySpan<byte> meta, int dataAt)
+    {
+        _directs.Clear();
+        _runs.Clear();
+        _checksums.Clear();
+        var steps = new List<TransactionStep>();
+        var reader = new WireReader(meta);
+        int count = reader.ReadCount(13);
+        for (int i = 0; i < count; i++)
+        {
+            TransactionStep step = Transaction.DecodeStep(ref reader);
+            steps.Add(step);
+            if (step.Code == TransactionCode.Write)
+            {
+                ReadDirect(ref reader);
+            }
+        }
+
+        reader.ExpectEnd();
+        var cursor = new ApplyCursor(batch, dataAt, System.Runtime.InteropServices.CollectionsMarshal.AsSpan(_directs));
+        foreach (TransactionStep step in steps)
+        {
+            Apply(in step, ref cursor);
+        }
+    }
+
+    private void ReadDirect(ref WireReader reader)
+    {
+        int blocks = reader.ReadInt32();
+        if (blocks == 0)
+        {
+            _directs.Add(default);
+            return;
+        }
+
+        long first = reader.ReadInt64();
+        int runs = reader.ReadCount(8);
+        _directs.Add(new DirectWrite(first, blocks, _runs.Count, runs, _checksums.Count));
+        long total = 0;
+        for (int i = 0; i < runs; i++)
+        {
+            uint start = reader.ReadUInt32();
+            uint length = reader.ReadUInt32();
+            _runs.Add((start, length));
+            total += length;
+            for (uint u = 0; u < length; u++)
+            {
+                // Space freed after the last checkpoint is not given out before the next: whoever replays finds it free.
+                Invariant.Holds(!_space.IsUsed(start + u));
+                _space.AddReference(start + u);
+            }
+        }
+
+        Invariant.Holds(total == blocks);
+        for (int i = 0; i < blocks; i++)
+        {
+            _checksums.Add(reader.ReadUInt32());
+        }
+    }
+
+    private sealed class AwaitableCompletion : BlockCompletion
+    {
+        private readonly TaskCompletionSource<int> _source = new();
+
+        public Task<int> Task => _source.Task;
+
+        public override void OnDone(int result) => _source.SetResult(result);
+    }
+}

@@ -1,0 +1,470 @@
+using Storage.Cluster;
+using Storage.Coding;
+using Storage.ObjectStore.Device;
+using Storage.ObjectStore.Metadata;
+using Storage.Reactor;
+
+namespace Storage.ObjectStore.Disk;
+
+// Reads: memory for what is in the overlay, the disk for the rest, each block against its checksum.
+public sealed partial class DiskObjectStore
+{
+    private static readonly SortedSet<ObjectId> s_noNames = [];
+    private readonly Stack<ReadOperation> _readPool = new();
+    private readonly Queue<WaitingRead> _waitingReads = new();
+
+    // Units that were freed may be written again only once no read that may still be looking at them is under way.
+    private readonly Queue<(long Period, List<uint> Units)> _releases = new();
+    private readonly SortedDictionary<long, int> _readsByPeriod = [];
+    private long _period;
+    private long _releasing;
+
+    /// <inheritdoc/>
+    public IReadOnlyList<CollectionId> ListCollections()
+    {
+        var list = new List<CollectionId>();
+        foreach (DiskCollection collection in _collections.Values)
+        {
+            if (collection.Exists)
+            {
+                list.Add(collection.Id);
+            }
+        }
+
+        return list;
+    }
+
+    /// <inheritdoc/>
+    public bool TryStat(CollectionId collection, ObjectId id, out long size)
+    {
+        Onode? onode = Find(collection, id);
+        size = onode?.Size ?? 0;
+        return onode is not null;
+    }
+
+    /// <inheritdoc/>
+    public bool TryGetAttribute(CollectionId collection, ObjectId id, string name, out ReadOnlyMemory<byte> value)
+    {
+        value = default;
+        return Find(collection, id) is { Attributes: { } attributes } && attributes.TryGetValue(name, out value);
+    }
+
+    /// <inheritdoc/>
+    public IReadOnlyList<KeyValuePair<string, ReadOnlyMemory<byte>>> GetAttributes(CollectionId collection, ObjectId id) =>
+        Find(collection, id) is { Attributes: { } attributes } ? [.. attributes] : [];
+
+    /// <inheritdoc/>
+    public void ListExtents(CollectionId collection, ObjectId id, long offset, long length, List<DataExtent> extents)
+    {
+        extents.Clear();
+        if (Find(collection, id) is not { } onode)
+        {
+            return;
+        }
+
+        long end = Math.Min(offset + length, onode.Size);
+        end = Math.Min(end, (long)ChunkCount(onode) * Chunk.Blocks * BlockSize);
+        while (offset < end)
+        {
+            long block = offset / BlockSize;
+            long stop = Math.Min(end, (block + 1) * BlockSize);
+            Chunk? chunk = GetChunk(onode, (int)(block / Chunk.Blocks), create: false);
+            if (chunk is null)
+            {
+                offset = (block / Chunk.Blocks + 1) * Chunk.Blocks * BlockSize;
+                continue;
+            }
+
+            if (HasBlock(chunk, (int)(block % Chunk.Blocks)))
+            {
+                if (extents.Count > 0 && extents[^1].Offset + extents[^1].Length == offset)
+                {
+                    extents[^1] = new DataExtent(extents[^1].Offset, stop - extents[^1].Offset);
+                }
+                else
+                {
+                    extents.Add(new DataExtent(offset, stop - offset));
+                }
+            }
+
+            offset = stop;
+        }
+    }
+
+    /// <inheritdoc/>
+    public bool ListObjects(CollectionId collection, ObjectId? from, int limit, List<ObjectId> objects)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(limit, 1);
+        if (FindCollection(collection) is not { } found)
+        {
+            return false;
+        }
+
+        SortedSet<ObjectId>.Enumerator unsettled = (UnsettledFrom(found, from) ?? s_noNames).GetEnumerator();
+        bool hasUnsettled = unsettled.MoveNext();
+        using MetadataIterator stored = _database.Iterate();
+        if (from is null)
+        {
+            MetadataKeys.WriteCollection(_key, collection, MetadataKeys.ObjectPrefix);
+        }
+        else
+        {
+            MetadataKeys.WriteObject(_key, collection, from);
+        }
+
+        stored.Seek(_key.WrittenSpan);
+        int added = 0;
+        while (true)
+        {
+            ObjectId? next = stored.IsValid && MetadataKeys.IsObjectOf(stored.Key, collection) ? MetadataKeys.ReadObject(stored.Key) : null;
+            if (next is null && !hasUnsettled)
+            {
+                return false;
+            }
+
+            int order = next is null ? 1 : !hasUnsettled ? -1 : next.CompareTo(unsettled.Current);
+            ObjectId id = order < 0 ? next! : unsettled.Current;
+            if (order < 0 || found.Onodes[id].Exists)
+            {
+                if (added++ == limit)
+                {
+                    return true;
+                }
+
+                objects.Add(id);
+            }
+
+            if (order <= 0)
+            {
+                stored.Next();
+            }
+
+            if (order >= 0)
+            {
+                hasUnsettled = unsettled.MoveNext();
+            }
+        }
+    }
+
+    private static SortedSet<ObjectId>? UnsettledFrom(DiskCollection collection, ObjectId? from)
+    {
+        ObjectId? last = collection.Unsettled.Max;
+        return last is null ? null
+            : from is null ? collection.Unsettled
+            : last < from ? null
+            : collection.Unsettled.GetViewBetween(from, last);
+    }
+
+    /// <inheritdoc/>
+    public void Read(CollectionId collection, ObjectId id, long offset, int length, IReadCompletion completion, ulong token)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(offset);
+        ArgumentOutOfRangeException.ThrowIfNegative(length);
+        if (Find(collection, id) is not { } onode)
+        {
+            completion.OnRead(token, ReadStatus.NotFound, default);
+            return;
+        }
+
+        length = (int)Math.Min(length, onode.Size - offset);
+        if (length <= 0)
+        {
+            completion.OnRead(token, ReadStatus.Ok, default);
+            return;
+        }
+
+        if (_directInFlight.Count > 0 && TouchesDirectInFlight(onode, offset, length))
+        {
+            _waitingReads.Enqueue(new WaitingRead(collection, id, offset, length, completion, token));
+            return;
+        }
+
+        ReadOperation operation = _readPool.TryPop(out ReadOperation? pooled) ? pooled : new ReadOperation(this);
+        long first = offset / BlockSize;
+        int blocks = (int)((offset + length - 1) / BlockSize - first + 1);
+        operation.Begin(_pool.Rent(blocks * BlockSize), (int)(offset % BlockSize), length, completion, token, _period);
+        _readsByPeriod[_period] = _readsByPeriod.GetValueOrDefault(_period) + 1;
+        for (int i = 0; i < blocks; i++)
+        {
+            long block = first + i;
+            Chunk? chunk = GetChunk(onode, (int)(block / Chunk.Blocks), create: false);
+            int index = (int)(block % Chunk.Blocks);
+            if (chunk?.Overlay?[index] is { } overlay)
+            {
+                operation.AddPieces(i, overlay);
+            }
+            else if (chunk is null || chunk.Units[index] == 0)
+            {
+                operation.AddHole(i);
+            }
+            else
+            {
+                operation.AddUnit(i, chunk.Units[index], chunk.Checksums[index]);
+            }
+        }
+
+        operation.Go();
+    }
+
+    private bool TouchesDirectInFlight(Onode onode, long offset, int length)
+    {
+        for (long block = offset / BlockSize; block * BlockSize < offset + length; block++)
+        {
+            Chunk? chunk = GetChunk(onode, (int)(block / Chunk.Blocks), create: false);
+            int index = (int)(block % Chunk.Blocks);
+            if (chunk is null)
+            {
+                continue;
+            }
+
+            if (chunk.Units[index] != 0 ? IsInFlight(chunk.Units[index]) : chunk.Overlay?[index] is { } overlay && IsInFlight(overlay))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    private bool IsInFlight(OverlayBlock overlay)
+    {
+        foreach (ref readonly Piece piece in overlay.Pieces)
+        {
+            if (piece.Kind == PieceKind.Disk && IsInFlight(piece.Unit))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    private bool IsInFlight(uint unit)
+    {
+        foreach (DirectCompletion io in _directInFlight)
+        {
+            if (unit - io.First < io.Count)
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    private void RetryWaitingReads()
+    {
+        for (int count = _waitingReads.Count; count > 0; count--)
+        {
+            WaitingRead read = _waitingReads.Dequeue();
+            Read(read.Collection, read.Object, read.Offset, read.Length, read.Completion, read.Token);
+        }
+    }
+
+    private void EndRead(ReadOperation operation, long period)
+    {
+        int left = _readsByPeriod[period] - 1;
+        if (left == 0)
+        {
+            _readsByPeriod.Remove(period);
+            ReleaseUnits();
+        }
+        else
+        {
+            _readsByPeriod[period] = left;
+        }
+
+        _readPool.Push(operation);
+    }
+
+    /// <summary>Units no durable state refers to any more: free once the reads of this and earlier periods are over.</summary>
+    private void ReleaseLater(List<uint> units)
+    {
+        if (units.Count > 0)
+        {
+            _releases.Enqueue((_period++, units));
+            _releasing += units.Count;
+        }
+
+        ReleaseUnits();
+    }
+
+    private void ReleaseUnits()
+    {
+        long oldest = long.MaxValue;
+        foreach (long period in _readsByPeriod.Keys)
+        {
+            oldest = period;
+            break;
+        }
+
+        while (_releases.TryPeek(out (long Period, List<uint> Units) next) && next.Period < oldest)
+        {
+            _releases.Dequeue();
+            foreach (uint unit in next.Units)
+            {
+                _space.Free(unit);
+            }
+
+            _releasing -= next.Units.Count;
+        }
+    }
+
+    private readonly record struct WaitingRead(CollectionId Collection, ObjectId Object, long Offset, int Length, IReadCompletion Completion, ulong Token);
+
+    /// <summary>One read under way. Pooled; one disk operation per run of units that lie one after the other.</summary>
+    private sealed class ReadOperation(DiskObjectStore store) : BlockCompletion
+    {
+        private readonly List<(int Block, uint Checksum)> _expected = [];
+        private readonly List<(PageBuffer Buffer, uint Checksum, int Source, int Target, int Length)> _patches = [];
+        private readonly List<(int Block, uint Unit, int Count)> _reads = [];
+        private PageBuffer? _buffer;
+        private IReadCompletion? _completion;
+        private ulong _token;
+        private int _within;
+        private int _length;
+        private int _pending;
+        private long _wanted;
+        private long _got;
+        private int _error;
+        private long _period;
+
+        public void Begin(PageBuffer buffer, int within, int length, IReadCompletion completion, ulong token, long period)
+        {
+            _buffer = buffer;
+            _within = within;
+            _length = length;
+            _completion = completion;
+            _token = token;
+            _period = period;
+            _wanted = _got = 0;
+            _error = 0;
+            _pending = 1; // keeps early completions from ending it before all has started; Go takes it back
+        }
+
+        public void AddHole(int block) => _buffer!.Span.Slice(block * BlockSize, BlockSize).Clear();
+
+        public void AddUnit(int block, uint unit, uint checksum)
+        {
+            _expected.Add((block, checksum));
+            if (_reads.Count > 0)
+            {
+                (int first, uint start, int count) = _reads[^1];
+                if (first + count == block && start + (uint)count == unit)
+                {
+                    _reads[^1] = (first, start, count + 1);
+                    return;
+                }
+            }
+
+            _reads.Add((block, unit, 1));
+        }
+
+        public void AddPieces(int block, OverlayBlock overlay)
+        {
+            foreach (ref readonly Piece piece in overlay.Pieces)
+            {
+                Span<byte> target = _buffer!.Span.Slice(block * BlockSize + piece.Start, piece.Length);
+                switch (piece.Kind)
+                {
+                    case PieceKind.Zero:
+                        target.Clear();
+                        break;
+                    case PieceKind.Journal:
+                        piece.Batch!.Buffer.Span.Slice(piece.Source, piece.Length).CopyTo(target);
+                        break;
+                    default:
+                        PageBuffer page = store._pool.Rent(BlockSize);
+                        _patches.Add((page, piece.Checksum, piece.Source, block * BlockSize + piece.Start, piece.Length));
+                        _wanted += BlockSize;
+                        _pending++;
+                        store._device.Read(store.UnitOffset(piece.Unit), page.Slice(0, BlockSize), this);
+                        break;
+                }
+            }
+        }
+
+        public void Go()
+        {
+            foreach ((int block, uint unit, int count) in _reads)
+            {
+                _pending++;
+                _wanted += count * BlockSize;
+                store._device.Read(store.UnitOffset(unit), _buffer!.Slice(block * BlockSize, count * BlockSize), this);
+            }
+
+            _reads.Clear();
+            if (--_pending == 0)
+            {
+                End();
+            }
+        }
+
+        public override void OnDone(int result)
+        {
+            if (result < 0)
+            {
+                _error = -result;
+            }
+            else
+            {
+                _got += result;
+            }
+
+            if (--_pending == 0)
+            {
+                End();
+            }
+        }
+
+        private void End()
+        {
+            ReadStatus status = _error != 0 || _got != _wanted ? ReadStatus.IoError : Verify() ? ReadStatus.Ok : ReadStatus.ChecksumMismatch;
+            foreach ((PageBuffer page, _, int source, int target, int length) in _patches)
+            {
+                page.Span.Slice(source, length).CopyTo(_buffer!.Span[target..]);
+                page.Release();
+            }
+
+            _patches.Clear();
+            _expected.Clear();
+            PageBuffer buffer = _buffer!;
+            IReadCompletion completion = _completion!;
+            (ulong token, int within, int length_) = (_token, _within, _length);
+            _buffer = null;
+            _completion = null;
+            store.EndRead(this, _period);
+            if (status == ReadStatus.Ok)
+            {
+                completion.OnRead(token, status, new BufferSegment(buffer, within, length_));
+            }
+            else
+            {
+                buffer.Release();
+                completion.OnRead(token, status, default);
+            }
+        }
+
+        private bool Verify()
+        {
+            ReadOnlySpan<byte> bytes = _buffer!.Span;
+            foreach ((int block, uint checksum) in _expected)
+            {
+                if (Crc32C.Compute(bytes.Slice(block * BlockSize, BlockSize)) != checksum)
+                {
+                    return false;
+                }
+            }
+
+            foreach ((PageBuffer page, uint checksum, _, _, _) in _patches)
+            {
+                if (Crc32C.Compute(page.Span[..BlockSize]) != checksum)
+                {
+                    return false;
+                }
+            }
+
+            return true;
+        }
+    }
+}

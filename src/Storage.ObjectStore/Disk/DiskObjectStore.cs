@@ -1,0 +1,255 @@
+using Storage.Cluster;
+using Storage.Coding;
+using Storage.ObjectStore.Device;
+using Storage.ObjectStore.Metadata;
+using Storage.ObjectStore.Transactions;
+using Storage.Reactor;
+
+namespace Storage.ObjectStore.Disk;
+
+/// <summary>
+/// The production store: a block file or raw device with the journal ring and the data, and a metadata database beside it.
+/// </summary>
+/// <remarks>
+/// A transaction is encoded into the open journal batch and applied to memory at once. Batches go to the ring one at a
+/// time with a durable write, which commits them. Large writes go to free space first. Small ones stay in memory (overlay)
+/// until a checkpoint brings them, merged and in long runs, to newly allocated space; then the block maps, attributes and omap
+/// entries that changed go to the database in one batch, and the journal up to there is given up. Nothing that the last
+/// checkpoint refers to is ever overwritten, so replaying the journal over it is safe any number of times.
+/// </remarks>
+public sealed partial class DiskObjectStore : IObjectStore, IStoreView, IDisposable
+{
+    private readonly IEventLoop _loop;
+    private readonly IBlockDevice _device;
+    private readonly MetadataDatabase _database;
+    private readonly DiskStoreOptions _options;
+    private readonly BufferPool _pool;
+    private readonly Superblock _super;
+    private readonly SpaceMap _space;
+    private readonly TransactionCheck _check;
+    private readonly SortedDictionary<CollectionId, DiskCollection> _collections = [];
+    private readonly HashSet<DiskCollection> _dirtyCollections = [];
+    private readonly List<(ulong Number, int Chunks, ulong Omap)> _graveyard = [];
+    private readonly WireWriter _key = new();
+    private List<Onode> _dirty = [];
+    private List<uint> _freed = []; // units whose last reference went since the last checkpoint began
+    private Onode? _newest;
+    private Onode? _oldest;
+    private int _cachedOnodes;
+    private ulong _lastNumber;
+    private long _overlayBlocks;
+    private DiskCollection? _lastCollection;
+    private Exception? _failure;
+    private bool _closed;
+
+    private DiskObjectStore(IEventLoop loop, IBlockDevice device, MetadataDatabase database, Superblock super, DiskStoreOptions options)
+    {
+        _loop = loop;
+        _device = device;
+        _database = database;
+        _super = super;
+        _options = options;
+        _pool = options.Pool;
+        _space = new SpaceMap(super.DataUnits);
+        _check = new TransactionCheck(this);
+        _journalCompletion = new JournalCompletion(this);
+        _pump = _ => Pump();
+        _open = new JournalBatch(_pool.Rent(StagingBytes));
+    }
+
+    /// <inheritdoc/>
+    public event Action<Exception>? Failed;
+
+    /// <summary>Identity of this store, as written by mkfs.</summary>
+    public Guid StoreId => _super.Store;
+
+    /// <inheritdoc/>
+    public StoreUsage Usage => new(
+        (long)_super.DataUnits * StoreLimits.BlockSize,
+        (_space.Allocated - _freed.Count - _freeing.Count - _releasing + _overlayBlocks) * StoreLimits.BlockSize);
+
+    /// <summary>Why the store stopped accepting writes, or null while it is well.</summary>
+    public Exception? Failure => _failure;
+
+    bool IStoreView.CollectionExists(CollectionId collection) => FindCollection(collection) is not null;
+
+    bool IStoreView.ObjectExists(CollectionId collection, ObjectId id) => Find(collection, id) is not null;
+
+    private DiskCollection? FindCollection(CollectionId id)
+    {
+        if (_lastCollection is { } last && last.Id == id)
+        {
+            return last.Exists ? last : null;
+        }
+
+        if (_collections.TryGetValue(id, out DiskCollection? found) && found.Exists)
+        {
+            _lastCollection = found;
+            return found;
+        }
+
+        return null;
+    }
+
+    /// <summary>The object if it exists.</summary>
+    private Onode? Find(CollectionId collection, ObjectId id)
+    {
+        DiskCollection? found = FindCollection(collection);
+        if (found is null)
+        {
+            return null;
+        }
+
+        Onode onode = Load(found, id);
+        return onode.Exists ? onode : null;
+    }
+
+    /// <summary>The name's entry in the cache, read from the database if it was not there.</summary>
+    private Onode Load(DiskCollection collection, ObjectId id)
+    {
+        if (collection.Onodes.TryGetValue(id, out Onode? onode))
+        {
+            if (onode != _newest)
+            {
+                Unlink(onode);
+                Link(onode);
+            }
+
+            return onode;
+        }
+
+        onode = new Onode(collection, id);
+        MetadataKeys.WriteObject(_key, collection.Id, id);
+        if (_database.Get(_key.WrittenSpan) is { } value)
+        {
+            OnodeFormat.Read(value, onode);
+        }
+
+        collection.Onodes.Add(id, onode);
+        Link(onode);
+        if (++_cachedOnodes > _options.CachedObjects)
+        {
+            Evict();
+        }
+
+        return onode;
+    }
+
+    private void Link(Onode onode)
+    {
+        onode.Older = _newest;
+        onode.Newer = null;
+        if (_newest is not null)
+        {
+            _newest.Newer = onode;
+        }
+
+        _newest = onode;
+        _oldest ??= onode;
+    }
+
+    private void Unlink(Onode onode)
+    {
+        if (onode.Newer is null)
+        {
+            _newest = onode.Older;
+        }
+        else
+        {
+            onode.Newer.Older = onode.Older;
+        }
+
+        if (onode.Older is null)
+        {
+            _oldest = onode.Newer;
+        }
+        else
+        {
+            onode.Older.Newer = onode.Newer;
+        }
+    }
+
+    // Looks at a few of the oldest only; those that cannot go yet move to the front and come by again. Never takes the
+    // newest ones, which the running transaction may be holding.
+    private void Evict()
+    {
+        for (int i = 0; i < 8 && _cachedOnodes > _options.CachedObjects && _cachedOnodes > 64; i++)
+        {
+            Onode victim = _oldest!;
+            Unlink(victim);
+            if (victim.IsEvictable)
+            {
+                victim.Collection.Onodes.Remove(victim.Id);
+                _cachedOnodes--;
+            }
+            else
+            {
+                Link(victim);
+            }
+        }
+    }
+
+    private void MarkDirty(Onode onode)
+    {
+        if (!onode.Dirty)
+        {
+            onode.Dirty = true;
+            _dirty.Add(onode);
+            ScheduleCheckpoint();
+        }
+    }
+
+    private void MarkDirty(Chunk chunk)
+    {
+        chunk.Dirty = true;
+        MarkDirty(chunk.Owner!);
+    }
+
+    /// <summary>A chunk of an object's block map; null if it has none there and none is to be made.</summary>
+    private Chunk? GetChunk(Onode onode, int index, bool create)
+    {
+        Chunk?[] chunks = onode.Chunks;
+        if (index < chunks.Length && chunks[index] is { } known)
+        {
+            return known;
+        }
+
+        if (index >= onode.PersistedChunks && !create)
+        {
+            return null;
+        }
+
+        if (index >= chunks.Length)
+        {
+            Array.Resize(ref chunks, Math.Max(index + 1, Math.Min(chunks.Length * 2, index + 64)));
+            onode.Chunks = chunks;
+        }
+
+        var chunk = new Chunk(onode, index);
+        chunks[index] = chunk;
+        if (index < onode.PersistedChunks)
+        {
+            MetadataKeys.WriteChunk(_key, onode.Number, index);
+            if (_database.Get(_key.WrittenSpan) is { } value)
+            {
+                LoadChunk(chunk, value);
+            }
+        }
+
+        return chunk;
+    }
+
+    private static int ChunkCount(Onode onode) => Math.Max(onode.Chunks.Length, onode.PersistedChunks);
+
+    private void Fail(Exception error)
+    {
+        if (_failure is null)
+        {
+            _failure = error;
+            Failed?.Invoke(error);
+            TaskCompletionSource? idle = _idle;
+            _idle = null;
+            idle?.SetResult(); // whoever waits looks at Failure
+        }
+    }
+}

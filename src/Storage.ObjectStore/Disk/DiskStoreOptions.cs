@@ -1,0 +1,34 @@
+using Storage.Reactor;
+
+namespace Storage.ObjectStore.Disk;
+
+/// <summary>Settings of a <see cref="DiskObjectStore"/>.</summary>
+public sealed record DiskStoreOptions
+{
+    /// <summary>Bytes of the journal ring; used by mkfs only. 0 chooses by the device's size: an eighth, 4 MiB to 512 MiB.</summary>
+    public long JournalBytes { get; init; }
+
+    /// <summary>Writes with at least this many bytes of whole blocks go to free space at once; smaller ones ride in the journal.</summary>
+    public int DirectWriteBytes { get; init; } = 64 << 10;
+
+    /// <summary>Journaled bytes after which small writes are brought to their place and a checkpoint is made.</summary>
+    public long CheckpointBytes { get; init; } = 64 << 20;
+
+    /// <summary>A checkpoint is made at least this often while there is anything to write; zero leaves it to the amount.</summary>
+    public TimeSpan CheckpointInterval { get; init; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>Share of the space from which writes of data are refused.</summary>
+    public double FullRatio { get; init; } = 0.95;
+
+    /// <summary>Objects kept in memory after their last use.</summary>
+    public int CachedObjects { get; init; } = 20_000;
+
+    /// <summary>Memory of the metadata database's block cache.</summary>
+    public long DatabaseCacheBytes { get; init; } = 64 << 20;
+
+    /// <summary>Write checkpoints on the loop's thread instead of one of their own; for tests.</summary>
+    public bool InlineCheckpoints { get; init; }
+
+    /// <summary>Where buffers come from.</summary>
+    public BufferPool Pool { get; init; } = BufferPool.Shared;
+}

@@ -1,0 +1,213 @@
+using Storage.Cluster;
+
+namespace Storage.ObjectStore.Disk;
+
+/// <summary>
+/// What is known in memory about one name in a collection, whether an object is there or not. Stays cached while
+/// anything about it has not reached the metadata database.
+/// </summary>
+internal sealed class Onode(DiskCollection collection, ObjectId id)
+{
+    public DiskCollection Collection { get; } = collection;
+
+    public ObjectId Id { get; } = id;
+
+    public bool Exists { get; set; }
+
+    /// <summary>The object's number: its chunks are stored under it, so a move changes one key only.</summary>
+    public ulong Number { get; set; }
+
+    /// <summary>The omap's number; clearing the omap takes a new one.</summary>
+    public ulong OmapNumber { get; set; }
+
+    public long Size { get; set; }
+
+    public SortedList<string, ReadOnlyMemory<byte>>? Attributes { get; set; }
+
+    public Chunk?[] Chunks { get; set; } = [];
+
+    /// <summary>Chunks below this index may be in the database under <see cref="Number"/>.</summary>
+    public int PersistedChunks { get; set; }
+
+    public OmapOverlay? Omap { get; set; }
+
+    /// <summary>The database may hold entries of <see cref="OmapNumber"/>.</summary>
+    public bool OmapPersisted { get; set; }
+
+    /// <summary>In the list of what the next checkpoint writes.</summary>
+    public bool Dirty { get; set; }
+
+    /// <summary>Checkpoints under way that hold a change of it.</summary>
+    public int Flushing { get; set; }
+
+    public int OverlayBlocks { get; set; }
+
+    /// <summary>The checkpoint that takes along its last coming or going.</summary>
+    public long UnsettledGeneration { get; set; }
+
+    // Least recently used order of the cache.
+    public Onode? Newer { get; set; }
+
+    public Onode? Older { get; set; }
+
+    public bool IsEvictable => !Dirty && Flushing == 0 && OverlayBlocks == 0 && (Omap is null || Omap.Count == 0);
+}
+
+/// <summary>A collection: its cached names, and which of them exist otherwise than the database says.</summary>
+internal sealed class DiskCollection(CollectionId id)
+{
+    public CollectionId Id { get; } = id;
+
+    /// <summary>False once removed; kept, because the database still holds its objects until the next checkpoint.</summary>
+    public bool Exists { get; set; }
+
+    public Dictionary<ObjectId, Onode> Onodes { get; } = [];
+
+    /// <summary>Names whose existence may differ from the database; looked up in <see cref="Onodes"/> when listing.</summary>
+    public SortedSet<ObjectId> Unsettled { get; } = [];
+}
+
+/// <summary>Map of 64 blocks of an object: where each is on the disk with its checksum, or what lies over it in memory.</summary>
+internal sealed class Chunk(Onode owner, int index)
+{
+    public const int Blocks = 64;
+
+    /// <summary>The object it belongs to; null once it was dropped.</summary>
+    public Onode? Owner { get; set; } = owner;
+
+    public int Index { get; } = index;
+
+    /// <summary>Unit of each block; 0 for a hole or a block that is in the overlay.</summary>
+    public uint[] Units { get; } = new uint[Blocks];
+
+    public uint[] Checksums { get; } = new uint[Blocks];
+
+    public OverlayBlock?[]? Overlay { get; set; }
+
+    public int OverlayCount { get; set; }
+
+    public bool InOverlayList { get; set; }
+
+    public bool Dirty { get; set; }
+}
+
+internal enum PieceKind : byte
+{
+    Zero = 0,
+    Disk = 1,
+    Journal = 2,
+
+    /// <summary>On disk only: the bytes themselves, for data that never got a place in the ring.</summary>
+    Inline = 3,
+}
+
+/// <summary>Where some bytes of an overlay block come from. Holds a reference on its unit or batch.</summary>
+internal struct Piece
+{
+    public PieceKind Kind;
+    public int Start;
+    public int Length;
+    public JournalBatch? Batch;
+    public int Source; // offset in the batch's buffer, or in the unit
+    public uint Unit;
+    public uint Checksum;
+
+    public readonly Piece Slice(int start, int length)
+    {
+        Piece part = this;
+        part.Source += start - Start;
+        part.Start = start;
+        part.Length = length;
+        return part;
+    }
+}
+
+/// <summary>A block whose newest content is not (all) in its place on the disk. The pieces cover it without overlap, in order.</summary>
+internal sealed class OverlayBlock
+{
+    private Piece[] _pieces = new Piece[1];
+
+    public int Count { get; private set; }
+
+    /// <summary>Changes with every change; never the same for two states of any block.</summary>
+    public long Version { get; set; }
+
+    public ref Piece this[int index] => ref _pieces[index];
+
+    public ReadOnlySpan<Piece> Pieces => _pieces.AsSpan(0, Count);
+
+    public void Add(in Piece piece)
+    {
+        if (Count == _pieces.Length)
+        {
+            Array.Resize(ref _pieces, Count * 2 + 1);
+        }
+
+        _pieces[Count++] = piece;
+    }
+
+    public void Clear()
+    {
+        Array.Clear(_pieces, 0, Count);
+        Count = 0;
+    }
+}
+
+/// <summary>Changes to an object's omap that the database does not hold yet, with tombstones for removed keys.</summary>
+internal sealed class OmapOverlay
+{
+    private readonly SortedSet<OmapEntry> _entries = new(OmapEntryOrder.Instance);
+    private readonly OmapEntry _probe = new(default);
+
+    /// <summary>The last key that may be in the database; null if not looked up yet.</summary>
+    public byte[]? LastPersisted { get; set; }
+
+    public int Count => _entries.Count;
+
+    public SortedSet<OmapEntry> Entries => _entries;
+
+    public OmapEntry? Find(ReadOnlyMemory<byte> key)
+    {
+        _probe.Key = key;
+        return _entries.TryGetValue(_probe, out OmapEntry? found) ? found : null;
+    }
+
+    /// <summary>The entries with keys not below <paramref name="from"/>.</summary>
+    public IEnumerable<OmapEntry> From(ReadOnlyMemory<byte> from)
+    {
+        OmapEntry? last = _entries.Max;
+        if (last is null || last.Key.Span.SequenceCompareTo(from.Span) < 0)
+        {
+            return [];
+        }
+
+        if (from.IsEmpty)
+        {
+            return _entries;
+        }
+
+        return _entries.GetViewBetween(new OmapEntry(from), new OmapEntry(last.Key));
+    }
+}
+
+internal sealed class OmapEntry(ReadOnlyMemory<byte> key)
+{
+    public ReadOnlyMemory<byte> Key { get; set; } = key;
+
+    public ReadOnlyMemory<byte> Value { get; set; }
+
+    public bool Removed { get; set; }
+
+    /// <summary>The database may hold this key, so removing it needs a tombstone.</summary>
+    public bool MaybePersisted { get; set; }
+
+    /// <summary>The checkpoint that takes its present state along.</summary>
+    public long Generation { get; set; }
+}
+
+internal sealed class OmapEntryOrder : IComparer<OmapEntry>
+{
+    public static OmapEntryOrder Instance { get; } = new();
+
+    public int Compare(OmapEntry? x, OmapEntry? y) => x!.Key.Span.SequenceCompareTo(y!.Key.Span);
+}

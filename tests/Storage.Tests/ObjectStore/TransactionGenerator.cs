@@ -1,0 +1,141 @@
+using Storage.Cluster;
+using Storage.ObjectStore;
+
+namespace Storage.Tests.ObjectStore;
+
+/// <summary>Draws transactions over a few objects in two collections; every code, aligned and not, with aliasing.</summary>
+internal sealed class TransactionGenerator(Random random, StoreKit kit)
+{
+    public static readonly CollectionId[] Collections = [new(new PgId(1, 0)), new(new PgId(1, 1))];
+
+    public static readonly ObjectId[] Objects =
+    [
+        new("a", 0x11), new("b", 0x80000000), new("b", 0x80000000, 3), new("long/name\0x", 7), new("c", 0x11), new("d", 99),
+    ];
+
+    public Transaction Next(IObjectStore present)
+    {
+        var transaction = new Transaction();
+        int steps = random.Next(1, 5);
+        var live = new HashSet<(CollectionId, ObjectId)>();
+        foreach (CollectionId collection in Collections)
+        {
+            foreach (ObjectId id in Objects)
+            {
+                if (present.TryStat(collection, id, out _))
+                {
+                    live.Add((collection, id));
+                }
+            }
+        }
+
+        for (int i = 0; i < steps; i++)
+        {
+            Add(transaction, live);
+        }
+
+        return transaction;
+    }
+
+    private void Add(Transaction t, HashSet<(CollectionId, ObjectId)> live)
+    {
+        CollectionId c = Collections[random.Next(2)];
+        ObjectId o = Objects[random.Next(Objects.Length)];
+        ObjectId p = Objects[random.Next(Objects.Length)];
+        int kind = random.Next(100);
+        bool exists = live.Contains((c, o));
+        switch (kind)
+        {
+            case < 38:
+                byte[] data = new byte[Length()];
+                random.NextBytes(data);
+                Storage.Reactor.BufferSegment segment = kit.Data(data);
+                t.Write(c, o, Offset(), segment);
+                segment.Buffer!.Release();
+                live.Add((c, o));
+                break;
+            case < 43:
+                t.Touch(c, o);
+                live.Add((c, o));
+                break;
+            case < 50:
+                t.Zero(c, o, Offset(), Length());
+                live.Add((c, o));
+                break;
+            case < 56:
+                t.Truncate(c, o, Offset());
+                live.Add((c, o));
+                break;
+            case < 59:
+                t.Remove(c, o);
+                live.Remove((c, o));
+                break;
+            case < 63 when exists:
+                t.Clone(c, o, p);
+                live.Add((c, p));
+                break;
+            case < 71 when exists:
+                t.CloneRange(c, o, p, Offset(), Length(), Offset());
+                live.Add((c, p));
+                break;
+            case < 74 when exists:
+                CollectionId to = Collections[random.Next(2)];
+                t.Move(c, o, to, p);
+                if (c != to || o != p)
+                {
+                    live.Remove((c, o));
+                    live.Add((to, p));
+                }
+
+                break;
+            case < 79:
+                t.SetAttribute(c, o, "attr" + random.Next(4), Value());
+                live.Add((c, o));
+                break;
+            case < 81:
+                t.RemoveAttribute(c, o, "attr" + random.Next(4));
+                break;
+            case < 92:
+                t.SetOmap(c, o, Key(), Value());
+                live.Add((c, o));
+                break;
+            case < 95:
+                t.RemoveOmap(c, o, Key());
+                break;
+            case < 98:
+                t.RemoveOmapRange(c, o, Key(), Key());
+                break;
+            case < 99:
+                t.ClearOmap(c, o);
+                break;
+            default:
+                if (random.Next(4) == 0)
+                {
+                    t.RemoveCollection(c);
+                    t.CreateCollection(c);
+                    live.RemoveWhere(entry => entry.Item1 == c);
+                }
+
+                break;
+        }
+    }
+
+    private long Offset() => random.Next(3) == 0 ? random.Next(600_000) : random.Next(100) * 4096L;
+
+    private int Length() => random.Next(4) switch
+    {
+        0 => random.Next(0, 6000),
+        1 => random.Next(1, 4) * 4096,
+        2 => random.Next(1, 20) * 4096,
+        _ => random.Next(1, 60_000),
+    };
+
+    private byte[] Key() => [(byte)('k'), (byte)random.Next(40)];
+
+    private byte[] Value()
+    {
+        byte[] value = new byte[random.Next(0, 40)];
+        random.NextBytes(value);
+        return value;
+    }
+}
