@@ -17,7 +17,7 @@ public sealed class ClusterMap
     private const byte FormatVersion = 1;
     private readonly OsdInfo?[] _osds;
     private readonly Dictionary<long, PoolInfo> _pools;
-    private readonly Dictionary<long, PgMapping?[]> _mappings;
+    private readonly Dictionary<long, PgMapping?[]?> _mappings; // the keys never change, so readers need no lock
     private uint[]? _weights;
 
     private ClusterMap(ClusterMap? from, OsdInfo?[] osds, Dictionary<long, PoolInfo> pools, CrushMap crush)
@@ -25,11 +25,7 @@ public sealed class ClusterMap
         _osds = osds;
         _pools = pools;
         Crush = crush;
-        _mappings = new Dictionary<long, PgMapping?[]>(pools.Count);
-        foreach (PoolInfo pool in pools.Values)
-        {
-            _mappings[pool.Id] = new PgMapping?[pool.PgCount];
-        }
+        _mappings = pools.Keys.ToDictionary(id => id, _ => (PgMapping?[]?)null);
 
         if (from is not null)
         {
@@ -150,8 +146,14 @@ public sealed class ClusterMap
     /// <returns>Its up and acting sets.</returns>
     public PgMapping Locate(PgId group)
     {
-        PgMapping?[] known = _mappings[group.Pool];
+        PgMapping?[] known = _mappings[group.Pool] ?? Remember(group.Pool);
         return known[group.Seed] ??= Placement.Compute(this, _pools[group.Pool], group);
+    }
+
+    private PgMapping?[] Remember(long pool)
+    {
+        ref PgMapping?[]? slot = ref System.Runtime.InteropServices.CollectionsMarshal.GetValueRefOrNullRef(_mappings, pool);
+        return Interlocked.CompareExchange(ref slot, new PgMapping?[_pools[pool].PgCount], null) ?? slot!;
     }
 
     /// <summary>Whether a PG exists: its pool does, and the seed is in range.</summary>

@@ -7,6 +7,8 @@ internal sealed class CrushMapData
     internal CrushBucket?[] Buckets = [];
 
     /// <summary>Index id; null where there is no rule.</summary>
+    private const int MostTries = 10_000;
+
     internal CrushRule?[] Rules = [];
 
     internal int MaxDevices;
@@ -119,9 +121,32 @@ internal sealed class CrushMapData
         return largest;
     }
 
-    /// <summary>Checks what mapping relies on: children exist, nothing contains itself, choose_args fit their buckets.</summary>
+    // Placement runs on the data path: a map in which one mapping may take minutes is as bad as one that crashes.
+    private static void CheckTries(int tries, string what)
+    {
+        if (tries > MostTries)
+        {
+            throw new CrushFormatException($"{what} is {tries}; at most {MostTries} are accepted.");
+        }
+    }
+
+    /// <summary>Checks what mapping relies on: tries are bounded, children exist, nothing contains itself, choose_args fit their buckets.</summary>
     internal void Validate()
     {
+        CheckTries(Tunables.ChooseLocalTries, "choose_local_tries");
+        CheckTries(Tunables.ChooseLocalFallbackTries, "choose_local_fallback_tries");
+        CheckTries(Tunables.ChooseTotalTries, "choose_total_tries");
+        foreach (CrushRule? rule in Rules)
+        {
+            foreach (CrushStep step in rule is null ? default : rule.Steps)
+            {
+                if (step.Kind is CrushStepKind.SetChooseTries or CrushStepKind.SetChooseLeafTries)
+                {
+                    CheckTries(step.Argument1, "a step's number of tries");
+                }
+            }
+        }
+
         for (int i = 0; i < Buckets.Length; i++)
         {
             CrushBucket? bucket = Buckets[i];
