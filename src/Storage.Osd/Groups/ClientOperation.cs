@@ -1,0 +1,66 @@
+using Storage.Cluster;
+using Storage.Messaging;
+using Storage.Reactor;
+
+namespace Storage.Osd;
+
+/// <summary>A client's operation from its arrival to its answer. Pooled by the daemon; holds one reference on its data.</summary>
+internal sealed class ClientOperation
+{
+    private byte[] _steps = new byte[256];
+    private int _stepsLength;
+
+    public IConnection Connection { get; private set; } = null!;
+
+    public OperationId Id { get; private set; }
+
+    public Epoch MapEpoch { get; private set; }
+
+    public PgId Group { get; private set; }
+
+    public ObjectId Object { get; private set; } = null!;
+
+    public OperationFlags Flags { get; private set; }
+
+    public ulong ReadSnapshot { get; private set; }
+
+    public int StepCount { get; private set; }
+
+    public BufferSegment Data { get; private set; }
+
+    public ReadOnlySpan<byte> Steps => _steps.AsSpan(0, _stepsLength);
+
+    public bool IsWrite => (Flags & OperationFlags.Write) != 0;
+
+    public TimeSpan Arrived { get; private set; }
+
+    public void Begin(IConnection connection, in OperationRequest request, PgId group, ObjectId id, BufferSegment data, TimeSpan now)
+    {
+        Connection = connection;
+        Id = request.Id;
+        MapEpoch = request.MapEpoch;
+        Group = group;
+        Object = id;
+        Flags = request.Flags;
+        ReadSnapshot = request.ReadSnapshot;
+        StepCount = request.StepCount;
+        Arrived = now;
+        if (_steps.Length < request.Steps.Length)
+        {
+            _steps = new byte[Math.Max(request.Steps.Length, _steps.Length * 2)];
+        }
+
+        request.Steps.CopyTo(_steps);
+        _stepsLength = request.Steps.Length;
+        data.Buffer?.Retain();
+        Data = data;
+    }
+
+    public void End()
+    {
+        Data.Buffer?.Release();
+        Data = default;
+        Connection = null!;
+        Object = null!;
+    }
+}

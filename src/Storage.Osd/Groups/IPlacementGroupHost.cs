@@ -1,0 +1,80 @@
+using Storage.Cluster;
+using Storage.Coding;
+using Storage.Messaging;
+using Storage.ObjectStore;
+using Storage.Reactor;
+
+namespace Storage.Osd;
+
+/// <summary>What a placement group needs of the OSD that hosts it. Every call returns at once; what comes of it arrives as an event.</summary>
+internal interface IPlacementGroupHost
+{
+    OsdId Self { get; }
+
+    OsdOptions Options { get; }
+
+    /// <summary>Monotonic time.</summary>
+    TimeSpan Now { get; }
+
+    /// <summary>When this process began; promises from before it are forgotten.</summary>
+    TimeSpan StartedAt { get; }
+
+    /// <summary>The first map this disk ever had: it cannot have been a member of anything before.</summary>
+    Epoch DiskSince { get; }
+
+    /// <summary>The store, for metadata and reads; transactions go through <see cref="Submit"/>.</summary>
+    IObjectStore Store { get; }
+
+    OsdCounters Counters { get; }
+
+    /// <summary>A scratch writer, empty; good until the next call of any host method.</summary>
+    WireWriter Scratch();
+
+    /// <summary>Hands a transaction to the store; <see cref="PlacementGroup.OnCommitted"/> follows when it is durable.</summary>
+    /// <returns>False if the disk is full; nothing was applied.</returns>
+    bool Submit(PlacementGroup group, Transaction transaction, ulong token);
+
+    /// <summary>Sends a request. What is lost with a connection is sent again from <see cref="PlacementGroup.OnPeerConnected"/>.</summary>
+    void Send(OsdId target, MessageType type, WireWriter body, ReadOnlySpan<BufferSegment> data = default);
+
+    /// <summary>Answers a request, on the connection that the requester made; lost if that is gone.</summary>
+    void Answer(OsdId target, MessageType type, WireWriter body, ReadOnlySpan<BufferSegment> data = default);
+
+    /// <summary>Answers a client and ends the operation.</summary>
+    void Complete(ClientOperation operation, ResultCode result, PgVersion version, int stepCount, ReadOnlySpan<byte> steps, ReadOnlySpan<BufferSegment> data = default);
+
+    /// <summary>Ends an operation without an answer: the client sends it again.</summary>
+    void Drop(ClientOperation operation);
+
+    /// <summary>Calls <see cref="PlacementGroup.Tick"/> after a delay, besides the regular ticks.</summary>
+    void Wake(PlacementGroup group, TimeSpan delay);
+
+    void RequestUpThru(Epoch want);
+
+    void RequestPgTemp(PgId group, OsdId[] acting);
+
+    /// <summary>Whether a life of an OSD is proven to be over: its port refused a connection, or the map shows a later life.</summary>
+    bool IsKnownDead(OsdId osd, Epoch upFrom);
+
+    bool TryReserveBackfill(PgId group);
+
+    void ReleaseBackfill(PgId group);
+
+    /// <summary>The state that operators see has changed.</summary>
+    void StateChanged();
+
+    /// <summary>The PG's data is gone by the primary's order; forget the group.</summary>
+    void Removed(PlacementGroup group);
+}
+
+/// <summary>What an OSD has done since its start.</summary>
+internal sealed class OsdCounters
+{
+    public long ReadBytes;
+    public long WriteBytes;
+    public long Reads;
+    public long Writes;
+    public long RecoveryBytes;
+    public long ReadErrors;
+    public long RepairedErrors;
+}

@@ -1,0 +1,240 @@
+using System.Buffers.Binary;
+using Storage.Cluster;
+using Storage.Coding;
+using Storage.Messaging;
+using Storage.Osd.Protocol;
+
+namespace Storage.Osd;
+
+/// <summary>What an entry did to its object.</summary>
+internal enum LogEntryKind : byte
+{
+    /// <summary>The object exists afterwards.</summary>
+    Modify = 1,
+
+    /// <summary>The object is gone afterwards.</summary>
+    Delete = 2,
+}
+
+/// <summary>One write in a PG's log. Immutable.</summary>
+/// <param name="Version">Its place; the object's version afterwards.</param>
+/// <param name="Prior">The object's version before, Zero if it did not exist.</param>
+/// <param name="Object">The object.</param>
+/// <param name="Kind">What happened.</param>
+/// <param name="Operation">The client operation.</param>
+/// <param name="Reply">The packed answers of its steps if one of them carries bytes, else empty; a retry gets them again.</param>
+internal sealed record PgLogEntry(PgVersion Version, PgVersion Prior, ObjectId Object, LogEntryKind Kind, OperationId Operation, byte[] Reply)
+{
+    private const byte FormatVersion = 1;
+
+    public void Encode(WireWriter writer)
+    {
+        writer.WriteByte(FormatVersion);
+        writer.WriteVersion(Version);
+        writer.WriteVersion(Prior);
+        writer.WriteByte((byte)Kind);
+        writer.WriteUInt64(Operation.Client);
+        writer.WriteUInt64(Operation.Sequence);
+        Object.Encode(writer);
+        writer.WriteBytes(Reply);
+    }
+
+    public static PgLogEntry Decode(ref WireReader reader)
+    {
+        reader.ReadVersion(FormatVersion, "log entry");
+        PgVersion version = reader.ReadPgVersion();
+        PgVersion prior = reader.ReadPgVersion();
+        var kind = (LogEntryKind)reader.ReadByte();
+        var operation = new OperationId(reader.ReadUInt64(), reader.ReadUInt64());
+        ObjectId id = ObjectId.Decode(ref reader);
+        ReadOnlySpan<byte> reply = reader.ReadBytes();
+        return kind is LogEntryKind.Modify or LogEntryKind.Delete
+            ? new PgLogEntry(version, prior, id, kind, operation, reply.IsEmpty ? [] : reply.ToArray())
+            : throw new MalformedDataException($"log entry {version} of unknown kind {(byte)kind}");
+    }
+}
+
+/// <summary>An operation whose log entry was trimmed: enough to recognise a retry.</summary>
+internal readonly record struct DuplicateEntry(OperationId Operation, PgVersion Version);
+
+/// <summary>A run of a log: every entry after <paramref name="Tail"/>, which the sender's log has too (or begins at).</summary>
+internal sealed record LogSegment(PgVersion Tail, List<PgLogEntry> Entries, List<DuplicateEntry> Duplicates)
+{
+    public PgVersion Head => Entries.Count > 0 ? Entries[^1].Version : Tail;
+
+    public void Encode(WireWriter writer)
+    {
+        writer.WriteVersion(Tail);
+        writer.WriteInt32(Entries.Count);
+        foreach (PgLogEntry entry in Entries)
+        {
+            entry.Encode(writer);
+        }
+
+        writer.WriteInt32(Duplicates.Count);
+        foreach (DuplicateEntry duplicate in Duplicates)
+        {
+            writer.WriteUInt64(duplicate.Operation.Client);
+            writer.WriteUInt64(duplicate.Operation.Sequence);
+            writer.WriteVersion(duplicate.Version);
+        }
+    }
+
+    public static LogSegment Decode(ref WireReader reader)
+    {
+        PgVersion tail = reader.ReadPgVersion();
+        PgVersion last = tail;
+        int count = reader.ReadCount(40);
+        var entries = new List<PgLogEntry>(count);
+        for (int i = 0; i < count; i++)
+        {
+            PgLogEntry entry = PgLogEntry.Decode(ref reader);
+            if (entry.Version <= last)
+            {
+                throw new MalformedDataException($"log entry {entry.Version} follows {last}");
+            }
+
+            last = entry.Version;
+            entries.Add(entry);
+        }
+
+        count = reader.ReadCount(28);
+        var duplicates = new List<DuplicateEntry>(count);
+        for (int i = 0; i < count; i++)
+        {
+            duplicates.Add(new DuplicateEntry(new OperationId(reader.ReadUInt64(), reader.ReadUInt64()), reader.ReadPgVersion()));
+        }
+
+        return new LogSegment(tail, entries, duplicates);
+    }
+}
+
+/// <summary>The newest writes of a PG in memory, with an index of operation ids that reaches beyond the log's tail.</summary>
+internal sealed class PgLog
+{
+    private readonly List<PgLogEntry> _entries = [];
+    private readonly Dictionary<OperationId, PgVersion> _operations = [];
+    private readonly Queue<DuplicateEntry> _duplicates = new();
+
+    /// <summary>The entries in order of version.</summary>
+    public IReadOnlyList<PgLogEntry> Entries => _entries;
+
+    public int Count => _entries.Count;
+
+    public IReadOnlyCollection<DuplicateEntry> Duplicates => _duplicates;
+
+    public void Add(PgLogEntry entry)
+    {
+        Invariant.Holds(_entries.Count == 0 || entry.Version > _entries[^1].Version);
+        _entries.Add(entry);
+        _operations[entry.Operation] = entry.Version;
+    }
+
+    public void AddDuplicate(DuplicateEntry duplicate)
+    {
+        _duplicates.Enqueue(duplicate);
+        _operations.TryAdd(duplicate.Operation, duplicate.Version);
+    }
+
+    /// <summary>Takes the oldest duplicate out if there are more than <paramref name="keep"/>.</summary>
+    public bool TryDropDuplicate(int keep, out DuplicateEntry dropped)
+    {
+        dropped = default;
+        if (_duplicates.Count <= keep)
+        {
+            return false;
+        }
+
+        dropped = _duplicates.Dequeue();
+        if (_operations.TryGetValue(dropped.Operation, out PgVersion version) && version == dropped.Version)
+        {
+            _operations.Remove(dropped.Operation);
+        }
+
+        return true;
+    }
+
+    public bool TryFindOperation(OperationId operation, out PgVersion version) => _operations.TryGetValue(operation, out version);
+
+    /// <summary>Index of the first entry with a version above <paramref name="version"/>.</summary>
+    public int IndexAfter(PgVersion version)
+    {
+        int low = 0, high = _entries.Count;
+        while (low < high)
+        {
+            int middle = (low + high) >>> 1;
+            if (_entries[middle].Version <= version)
+            {
+                low = middle + 1;
+            }
+            else
+            {
+                high = middle;
+            }
+        }
+
+        return low;
+    }
+
+    public PgLogEntry? Find(PgVersion version)
+    {
+        int at = IndexAfter(version) - 1;
+        return at >= 0 && _entries[at].Version == version ? _entries[at] : null;
+    }
+
+    /// <summary>Takes the entries after a version out.</summary>
+    public List<PgLogEntry> RemoveAfter(PgVersion version)
+    {
+        int at = IndexAfter(version);
+        List<PgLogEntry> removed = _entries.GetRange(at, _entries.Count - at);
+        _entries.RemoveRange(at, removed.Count);
+        foreach (PgLogEntry entry in removed)
+        {
+            if (_operations.TryGetValue(entry.Operation, out PgVersion known) && known == entry.Version)
+            {
+                _operations.Remove(entry.Operation);
+            }
+        }
+
+        return removed;
+    }
+
+    /// <summary>Moves the entries up to a version into the duplicates.</summary>
+    public List<PgLogEntry> Trim(PgVersion to)
+    {
+        int count = IndexAfter(to);
+        List<PgLogEntry> trimmed = _entries.GetRange(0, count);
+        _entries.RemoveRange(0, count);
+        foreach (PgLogEntry entry in trimmed)
+        {
+            _duplicates.Enqueue(new DuplicateEntry(entry.Operation, entry.Version));
+        }
+
+        return trimmed;
+    }
+
+    public void Clear()
+    {
+        _entries.Clear();
+        _operations.Clear();
+        _duplicates.Clear();
+    }
+
+    /// <summary>The entries from the newest one not after <paramref name="since"/> on, which becomes the segment's tail.</summary>
+    public LogSegment Since(PgVersion since, PgVersion logTail, bool withDuplicates)
+    {
+        int at = IndexAfter(since);
+        PgVersion tail = at > 0 ? _entries[at - 1].Version : logTail;
+        return new LogSegment(tail, _entries.GetRange(at, _entries.Count - at), withDuplicates ? [.. _duplicates] : []);
+    }
+
+    // Keys in the omap of the PG's meta object: a letter, then the version big-endian, so that they sort as versions do.
+    public static byte[] Key(char letter, PgVersion version)
+    {
+        var key = new byte[13];
+        key[0] = (byte)letter;
+        BinaryPrimitives.WriteUInt32BigEndian(key.AsSpan(1), version.Epoch.Value);
+        BinaryPrimitives.WriteUInt64BigEndian(key.AsSpan(5), version.Number);
+        return key;
+    }
+}

@@ -1,0 +1,510 @@
+using Storage.Cluster;
+using Storage.Coding;
+using Storage.ObjectStore;
+using Storage.Osd.Protocol;
+using Storage.Reactor;
+
+namespace Storage.Osd;
+
+// How one object goes from one OSD to another: in pieces that are confirmed one by one, holes left out, under a name of its
+// own until the last piece is there.
+internal sealed partial class PlacementGroup
+{
+    private const byte FirstPiece = 1;
+    private const byte LastPiece = 2;
+    private const byte RemovePiece = 4;
+    private const byte RefusedPiece = 8;
+    private const byte DamagedPiece = 16;
+    private const int MostExtents = 64;
+    private const int MostOmapEntries = 1024;
+    private const int MostOmapBytes = 1 << 20;
+
+    private readonly Dictionary<(OsdId Target, ObjectId Object), Sending> _sending = [];
+    private readonly Dictionary<ObjectId, Receiving> _receiving = [];
+
+    private sealed class Receiving(OsdId from, PgVersion version)
+    {
+        public OsdId From { get; } = from;
+
+        public PgVersion Version { get; } = version;
+    }
+
+    private sealed class Sending(OsdId target, ObjectId id, PgVersion version, bool answers)
+    {
+        public OsdId Target { get; } = target;
+
+        public ObjectId Object { get; } = id;
+
+        public PgVersion Version { get; } = version;
+
+        /// <summary>It was pulled: the pieces go back on the connection that asked.</summary>
+        public bool Answers { get; } = answers;
+
+        public bool Cancelled;
+        public bool First = true;
+        public bool LastSent;
+        public long Size;
+        public readonly List<DataExtent> Extents = [];
+        public int NextExtent;
+        public long WithinExtent;
+        public byte[]? OmapFrom = [];
+        public int PendingReads;
+        public ReadStatus Status;
+        public readonly List<DataExtent> Piece = [];
+        public readonly List<BufferSegment> Data = [];
+    }
+
+    private void HandlePull(OsdId from, ref WireReader reader)
+    {
+        ObjectId id = ObjectId.Decode(ref reader);
+        PgVersion version = reader.ReadPgVersion();
+        if (from != Primary)
+        {
+            return;
+        }
+
+        if (_missing.ContainsKey(id) || LocalVersion(id) != version || !_info.Covers(id))
+        {
+            SendRefusal(from, id, version, false);
+            return;
+        }
+
+        StartSending(from, id, version, answers: true);
+    }
+
+    private void SendRefusal(OsdId to, ObjectId id, PgVersion version, bool damaged)
+    {
+        WireWriter body = Begin();
+        id.Encode(body);
+        body.WriteVersion(version);
+        body.WriteByte((byte)(RefusedPiece | (damaged ? DamagedPiece : 0)));
+        _host.Answer(to, OsdMessageType.Push, body);
+    }
+
+    private void SendRemoval(OsdId to, ObjectId id)
+    {
+        WireWriter body = Begin();
+        id.Encode(body);
+        body.WriteVersion(PgVersion.Zero);
+        body.WriteByte(RemovePiece);
+        _host.Send(to, OsdMessageType.Push, body);
+    }
+
+    private void StartSending(OsdId target, ObjectId id, PgVersion version, bool answers)
+    {
+        if (_sending.Remove((target, id), out Sending? old))
+        {
+            old.Cancelled = true;
+        }
+
+        if (version == PgVersion.Zero)
+        {
+            SendRemoval(target, id);
+            return;
+        }
+
+        var sending = new Sending(target, id, version, answers);
+        Invariant.Holds(_host.Store.TryStat(_collection, id, out sending.Size));
+        _host.Store.ListExtents(_collection, id, 0, sending.Size, sending.Extents);
+        _sending.Add((target, id), sending);
+        ReadPiece(sending);
+    }
+
+    private void ReadPiece(Sending sending)
+    {
+        sending.Piece.Clear();
+        sending.Data.Clear();
+        sending.Status = ReadStatus.Ok;
+        long room = _host.Options.RecoveryChunkBytes;
+        while (sending.NextExtent < sending.Extents.Count && sending.Piece.Count < MostExtents && room > 0)
+        {
+            DataExtent extent = sending.Extents[sending.NextExtent];
+            long length = Math.Min(room, extent.Length - sending.WithinExtent);
+            sending.Piece.Add(new DataExtent(extent.Offset + sending.WithinExtent, length));
+            sending.Data.Add(default);
+            room -= length;
+            sending.WithinExtent += length;
+            if (sending.WithinExtent == extent.Length)
+            {
+                sending.NextExtent++;
+                sending.WithinExtent = 0;
+            }
+        }
+
+        sending.PendingReads = 1;
+        for (int i = 0; i < sending.Piece.Count; i++)
+        {
+            sending.PendingReads++;
+            StartRead(sending, i, sending.Object, sending.Piece[i].Offset, (int)sending.Piece[i].Length);
+        }
+
+        FinishPieceReads(sending);
+    }
+
+    private void OnSendingRead(Sending sending, int index, ReadStatus status, BufferSegment data)
+    {
+        if (status == ReadStatus.Ok)
+        {
+            sending.Data[index] = data;
+            if (data.Length != sending.Piece[index].Length)
+            {
+                sending.Status = ReadStatus.NotFound; // it changed under us
+            }
+        }
+        else
+        {
+            sending.Status = status;
+        }
+
+        FinishPieceReads(sending);
+    }
+
+    private void FinishPieceReads(Sending sending)
+    {
+        if (--sending.PendingReads > 0)
+        {
+            return;
+        }
+
+        if (!sending.Cancelled && !_removed && sending.Status == ReadStatus.Ok)
+        {
+            SendPiece(sending);
+        }
+
+        ReleaseData(System.Runtime.InteropServices.CollectionsMarshal.AsSpan(sending.Data));
+        sending.Data.Clear();
+        if (!sending.Cancelled && !_removed && sending.Status != ReadStatus.Ok)
+        {
+            OnSendingFailed(sending);
+        }
+    }
+
+    private void OnSendingFailed(Sending sending)
+    {
+        _sending.Remove((sending.Target, sending.Object));
+        sending.Cancelled = true;
+        bool damaged = sending.Status is ReadStatus.ChecksumMismatch or ReadStatus.IoError;
+        if (sending.Answers)
+        {
+            if (damaged)
+            {
+                MarkDamaged(sending.Object);
+            }
+
+            SendRefusal(sending.Target, sending.Object, sending.Version, damaged);
+        }
+        else if (damaged)
+        {
+            OnSourceDamaged(sending.Object);
+        }
+        else
+        {
+            OnTargetRecovered(sending.Target, sending.Object, false);
+        }
+    }
+
+    private void SendPiece(Sending sending)
+    {
+        List<KeyValuePair<ReadOnlyMemory<byte>, ReadOnlyMemory<byte>>> omap = NextOmap(sending);
+        bool last = sending.NextExtent == sending.Extents.Count && sending.OmapFrom is null;
+        WireWriter body = Begin();
+        sending.Object.Encode(body);
+        body.WriteVersion(sending.Version);
+        body.WriteByte((byte)((sending.First ? FirstPiece : 0) | (last ? LastPiece : 0)));
+        body.WriteInt64(sending.Size);
+        IReadOnlyList<KeyValuePair<string, ReadOnlyMemory<byte>>> attributes = sending.First ? _host.Store.GetAttributes(_collection, sending.Object) : [];
+        body.WriteInt32(attributes.Count);
+        foreach ((string name, ReadOnlyMemory<byte> value) in attributes)
+        {
+            body.WriteString(name);
+            body.WriteBytes(value.Span);
+        }
+
+        body.WriteInt32(omap.Count);
+        foreach ((ReadOnlyMemory<byte> key, ReadOnlyMemory<byte> value) in omap)
+        {
+            body.WriteBytes(key.Span);
+            body.WriteBytes(value.Span);
+        }
+
+        body.WriteInt32(sending.Piece.Count);
+        foreach (DataExtent extent in sending.Piece)
+        {
+            body.WriteInt64(extent.Offset);
+            body.WriteInt64(extent.Length);
+            _host.Counters.RecoveryBytes += extent.Length;
+        }
+
+        sending.First = false;
+        sending.LastSent = last;
+        ReadOnlySpan<BufferSegment> data = System.Runtime.InteropServices.CollectionsMarshal.AsSpan(sending.Data);
+        if (sending.Answers)
+        {
+            _host.Answer(sending.Target, OsdMessageType.Push, body, data);
+        }
+        else
+        {
+            _host.Send(sending.Target, OsdMessageType.Push, body, data);
+        }
+    }
+
+    private List<KeyValuePair<ReadOnlyMemory<byte>, ReadOnlyMemory<byte>>> NextOmap(Sending sending)
+    {
+        var entries = new List<KeyValuePair<ReadOnlyMemory<byte>, ReadOnlyMemory<byte>>>();
+        if (sending.OmapFrom is null)
+        {
+            return entries;
+        }
+
+        bool more = _host.Store.ListOmap(_collection, sending.Object, sending.OmapFrom, MostOmapEntries, entries);
+        long bytes = 0;
+        for (int i = 0; i < entries.Count; i++)
+        {
+            bytes += entries[i].Key.Length + entries[i].Value.Length;
+            if (bytes > MostOmapBytes && i + 1 < entries.Count)
+            {
+                entries.RemoveRange(i + 1, entries.Count - i - 1);
+                more = true;
+            }
+        }
+
+        sending.OmapFrom = more ? [.. entries[^1].Key.Span, 0] : null;
+        return entries;
+    }
+
+    private void HandlePushReply(OsdId from, ref WireReader reader)
+    {
+        ObjectId id = ObjectId.Decode(ref reader);
+        PgVersion version = reader.ReadPgVersion();
+        bool last = reader.ReadBoolean();
+        bool taken = reader.ReadBoolean();
+        if (!_sending.TryGetValue((from, id), out Sending? sending))
+        {
+            if (version == PgVersion.Zero && last)
+            {
+                OnTargetRecovered(from, id, taken);
+            }
+
+            return;
+        }
+
+        if (sending.Version != version || sending.PendingReads > 0)
+        {
+            return;
+        }
+
+        if (taken && !last)
+        {
+            if (!sending.LastSent)
+            {
+                ReadPiece(sending);
+            }
+
+            return;
+        }
+
+        _sending.Remove((from, id));
+        sending.Cancelled = true;
+        if (!sending.Answers)
+        {
+            OnTargetRecovered(from, id, taken);
+        }
+    }
+
+    private void HandlePush(OsdId from, ref WireReader reader, BufferSegment data)
+    {
+        ObjectId id = ObjectId.Decode(ref reader);
+        PgVersion version = reader.ReadPgVersion();
+        byte flags = reader.ReadByte();
+        if ((flags & RefusedPiece) != 0)
+        {
+            OnPullRefused(from, id, version, (flags & DamagedPiece) != 0);
+            return;
+        }
+
+        bool expected = IsPrimary
+            ? _recovering.TryGetValue(id, out Recovery? recovery) && recovery.Source == from && recovery.Version == version && _missing.ContainsKey(id)
+            : from == Primary && _replicaActive;
+        if (!expected || id == MetaObject || id.Snapshot == ReceivingSnapshot)
+        {
+            return;
+        }
+
+        if (!IsPrimary && _info.Covers(id) && !(_missing.TryGetValue(id, out PgVersion need) && need == version))
+        {
+            // Sent again after it arrived; the answer waits until it is durable.
+            if (!_missing.ContainsKey(id) && LocalVersion(id) == version)
+            {
+                SubmitMeta(_transaction, CommitKind.PushApplied, from, version, id);
+            }
+
+            return;
+        }
+
+        ApplyPush(from, id, version, flags, ref reader, data);
+    }
+
+    private void ApplyPush(OsdId from, ObjectId id, PgVersion version, byte flags, ref WireReader reader, BufferSegment data)
+    {
+        bool first = (flags & FirstPiece) != 0, last = (flags & LastPiece) != 0 || (flags & RemovePiece) != 0;
+        ObjectId target = first && last ? id : id.WithSnapshot(ReceivingSnapshot);
+        if ((flags & RemovePiece) != 0)
+        {
+            _transaction.Remove(_collection, id);
+        }
+        else
+        {
+            if (!first && !(_receiving.TryGetValue(id, out Receiving? known) && known.From == from && known.Version == version))
+            {
+                return; // the middle of something whose beginning we do not have
+            }
+
+            if (first)
+            {
+                _transaction.Remove(_collection, target);
+                _transaction.Touch(_collection, target);
+                if (!last)
+                {
+                    _receiving[id] = new Receiving(from, version);
+                    _transaction.SetOmap(_collection, MetaObject, ObjectKey('T', id), ReadOnlyMemory<byte>.Empty);
+                }
+            }
+
+            DecodePush(target, ref reader, data, last);
+            if (last && !first)
+            {
+                _transaction.Move(_collection, target, _collection, id);
+                _transaction.RemoveOmap(_collection, MetaObject, ObjectKey('T', id));
+            }
+        }
+
+        if (last && _missing.ContainsKey(id))
+        {
+            _transaction.RemoveOmap(_collection, MetaObject, ObjectKey('M', id));
+        }
+
+        bool applied = TrySubmit(_transaction, last ? CommitKind.PushApplied : CommitKind.None, from, version, id);
+        if (!applied || last)
+        {
+            _receiving.Remove(id);
+        }
+
+        if (!applied)
+        {
+            SendPushReply(from, id, version, true, false);
+            if (IsPrimary)
+            {
+                _recovering.Remove(id); // no room now; the next tick begins anew
+            }
+        }
+        else if (last)
+        {
+            _missing.Remove(id);
+        }
+        else
+        {
+            SendPushReply(from, id, version, false, true);
+        }
+    }
+
+    private void DecodePush(ObjectId target, ref WireReader reader, BufferSegment data, bool last)
+    {
+        long size = reader.ReadInt64();
+        for (int i = reader.ReadCount(8); i > 0; i--)
+        {
+            string name = reader.ReadString();
+            _transaction.SetAttribute(_collection, target, name, reader.ReadBytes().ToArray());
+        }
+
+        for (int i = reader.ReadCount(8); i > 0; i--)
+        {
+            byte[] key = reader.ReadBytes().ToArray();
+            _transaction.SetOmap(_collection, target, key, reader.ReadBytes().ToArray());
+        }
+
+        int used = 0;
+        for (int i = reader.ReadCount(16); i > 0; i--)
+        {
+            long offset = reader.ReadInt64();
+            long length = reader.ReadInt64();
+            if (offset < 0 || length < 0 || length > data.Length - used)
+            {
+                _transaction.Clear();
+                throw new MalformedDataException($"pg {Id}: a piece of {length} bytes at {offset}, but {data.Length - used} bytes of data are left");
+            }
+
+            if (length > 0)
+            {
+                _transaction.Write(_collection, target, offset, data.Slice(used, (int)length));
+                used += (int)length;
+            }
+        }
+
+        if (last)
+        {
+            _transaction.Truncate(_collection, target, size);
+        }
+    }
+
+    private void OnPushDurable(OsdId from, ObjectId id, PgVersion version)
+    {
+        SendPushReply(from, id, version, true, true);
+        if (IsPrimary)
+        {
+            OnSelfRecovered(id);
+        }
+        else if (_damaged.Contains(id))
+        {
+            MarkRepaired(id);
+        }
+    }
+
+    private void SendPushReply(OsdId to, ObjectId id, PgVersion version, bool last, bool taken)
+    {
+        WireWriter body = Begin();
+        id.Encode(body);
+        body.WriteVersion(version);
+        body.WriteBoolean(last);
+        body.WriteBoolean(taken);
+        if (IsPrimary)
+        {
+            _host.Send(to, OsdMessageType.PushReply, body);
+        }
+        else
+        {
+            _host.Answer(to, OsdMessageType.PushReply, body);
+        }
+    }
+
+    // What was half received when an interval ended is of no use.
+    private void DropReceived()
+    {
+        foreach (ObjectId id in _receiving.Keys)
+        {
+            _transaction.Remove(_collection, id.WithSnapshot(ReceivingSnapshot));
+            _transaction.RemoveOmap(_collection, MetaObject, ObjectKey('T', id));
+        }
+
+        _receiving.Clear();
+        SubmitMeta(_transaction);
+    }
+
+    private void CancelSending()
+    {
+        foreach (Sending sending in _sending.Values)
+        {
+            sending.Cancelled = true;
+        }
+
+        _sending.Clear();
+    }
+
+    private void CancelSendingOf(ObjectId id)
+    {
+        foreach ((OsdId Target, ObjectId Object) key in _sending.Keys.Where(key => key.Object == id).ToArray())
+        {
+            _sending[key].Cancelled = true;
+            _sending.Remove(key);
+        }
+    }
+}

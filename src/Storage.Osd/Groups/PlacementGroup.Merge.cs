@@ -1,0 +1,268 @@
+using Storage.Cluster;
+using Storage.Coding;
+using Storage.Osd.Protocol;
+
+namespace Storage.Osd;
+
+// How a copy takes over the authoritative log: on the primary while peering, on the others at activation.
+internal sealed partial class PlacementGroup
+{
+    private void HandleLogRequest(OsdId from, ref WireReader reader)
+    {
+        PgVersion since = reader.ReadPgVersion();
+        WireWriter body = Begin();
+        _info.Encode(body);
+        _log.Since(since, _info.LogTail, false).Encode(body);
+        _host.Answer(from, OsdMessageType.LogReply, body);
+    }
+
+    private void HandleLogReply(OsdId from, ref WireReader reader)
+    {
+        if (_phase != GroupPhase.GetLog || from != _authority)
+        {
+            return;
+        }
+
+        PgInfo info = PgInfo.Decode(ref reader);
+        LogSegment segment = LogSegment.Decode(ref reader);
+        if (!TryMerge(segment))
+        {
+            // Our log shares nothing with the one that counts: this copy must be filled anew, and somebody else serves.
+            ResetCopy(new LogSegment(PgVersion.Zero, [], []));
+            SubmitMeta(_transaction);
+            StartPeering();
+            return;
+        }
+
+        _info.Objects = info.Objects;
+        _info.Bytes = info.Bytes;
+        PersistInfo(_transaction);
+        SubmitMeta(_transaction);
+        WaitToActivate();
+    }
+
+    private void HandleActivate(OsdId from, ref WireReader reader)
+    {
+        if (from != Primary || IsPrimary)
+        {
+            return;
+        }
+
+        bool reset = reader.ReadBoolean();
+        long objects = reader.ReadInt64();
+        long bytes = reader.ReadInt64();
+        PgHistory history = PgHistory.Decode(ref reader);
+        LogSegment segment = LogSegment.Decode(ref reader);
+        bool merged = true;
+        if (_replicaActive)
+        {
+            // Sent again after a lost connection; the answer is the same. Writes cannot have come before it.
+        }
+        else if (reset)
+        {
+            ResetCopy(segment);
+        }
+        else if (!TryMerge(segment))
+        {
+            ResetCopy(new LogSegment(PgVersion.Zero, [], []));
+            merged = false;
+        }
+
+        _history.Merge(history);
+        PromiseLease();
+        if (merged)
+        {
+            _replicaActive = true;
+            _info.LastEpochStarted = Interval;
+            _info.Objects = objects;
+            _info.Bytes = bytes;
+        }
+
+        PersistInfo(_transaction);
+        PersistHistory(_transaction);
+        SubmitMeta(_transaction, CommitKind.ReplicaActivated, from);
+    }
+
+    private void OnReplicaActivated(OsdId primary)
+    {
+        WireWriter body = Begin();
+        body.WriteBoolean(_replicaActive);
+        _info.Encode(body);
+        body.WriteMissing(_missing);
+        _host.Answer(primary, OsdMessageType.ActivateReply, body);
+    }
+
+    private void HandleActivateReply(OsdId from, ref WireReader reader)
+    {
+        if (_phase != GroupPhase.Activating || !_peers.TryGetValue(from, out PeerState? peer) || peer.IsActivated)
+        {
+            return;
+        }
+
+        bool active = reader.ReadBoolean();
+        peer.Info = PgInfo.Decode(ref reader);
+        peer.Missing = reader.ReadMissing();
+        if (!active)
+        {
+            StartPeering(); // its log did not meet ours; who serves is decided again
+            return;
+        }
+
+        Invariant.Holds(peer.Info.LastUpdate == _info.LastUpdate);
+        peer.IsActivated = true;
+        TryBecomeActive();
+    }
+
+    // Makes our log agree with the segment: entries that the segment's owner does not have are rolled back, those we lack
+    // are added, and objects whose content changes by that are missing until they are recovered.
+    private bool TryMerge(LogSegment segment)
+    {
+        if (!TryFindCommonPoint(segment, out PgVersion common))
+        {
+            return false;
+        }
+
+        List<PgLogEntry> divergent = _log.RemoveAfter(common);
+        foreach (PgLogEntry entry in divergent)
+        {
+            _transaction.RemoveOmap(_collection, MetaObject, PgLog.Key('L', entry.Version));
+        }
+
+        var latest = new Dictionary<ObjectId, PgLogEntry>();
+        foreach (PgLogEntry entry in segment.Entries)
+        {
+            if (entry.Version > common)
+            {
+                _log.Add(entry);
+                PersistEntry(_transaction, entry);
+                latest[entry.Object] = entry;
+            }
+        }
+
+        _info.LastUpdate = segment.Head > common ? segment.Head : common;
+        Invariant.Holds(_log.Count == 0 ? _info.LastUpdate == _info.LogTail : _log.Entries[^1].Version == _info.LastUpdate);
+        foreach (PgLogEntry entry in latest.Values)
+        {
+            Require(entry.Object, entry.Kind == LogEntryKind.Delete ? PgVersion.Zero : entry.Version);
+        }
+
+        RollBack(divergent, latest, common);
+        return true;
+    }
+
+    private void RollBack(List<PgLogEntry> divergent, Dictionary<ObjectId, PgLogEntry> latest, PgVersion common)
+    {
+        if (divergent.Count == 0)
+        {
+            return;
+        }
+
+        // The oldest divergent entry of an object tells what it was before.
+        var done = new HashSet<ObjectId>();
+        foreach (PgLogEntry entry in divergent)
+        {
+            if (!latest.ContainsKey(entry.Object) && done.Add(entry.Object))
+            {
+                Invariant.Holds(entry.Prior <= common);
+                Require(entry.Object, entry.Prior);
+            }
+        }
+    }
+
+    // The object should be at a version (Zero: absent). What is there is kept if it is that already, and missing otherwise.
+    private void Require(ObjectId id, PgVersion version)
+    {
+        if (version == PgVersion.Zero)
+        {
+            ClearMissing(_transaction, id);
+            _transaction.Remove(_collection, id);
+        }
+        else if (!_info.Covers(id))
+        {
+            ClearMissing(_transaction, id);
+        }
+        else if (!_missing.ContainsKey(id) && LocalVersion(id) == version)
+        {
+            // Our copy is the right one.
+        }
+        else
+        {
+            SetMissing(_transaction, id, version);
+        }
+    }
+
+    private bool TryFindCommonPoint(LogSegment segment, out PgVersion common)
+    {
+        for (int i = _log.Count - 1; i >= 0; i--)
+        {
+            common = _log.Entries[i].Version;
+            if (Contains(segment, common))
+            {
+                return true;
+            }
+
+            if (common < segment.Tail)
+            {
+                return false;
+            }
+        }
+
+        common = _info.LogTail;
+        return Contains(segment, common);
+    }
+
+    private static bool Contains(LogSegment segment, PgVersion version)
+    {
+        if (version == segment.Tail)
+        {
+            return true;
+        }
+
+        int low = 0, high = segment.Entries.Count - 1;
+        while (low <= high)
+        {
+            int middle = (low + high) >>> 1;
+            int order = segment.Entries[middle].Version.CompareTo(version);
+            if (order == 0)
+            {
+                return true;
+            }
+
+            if (order < 0)
+            {
+                low = middle + 1;
+            }
+            else
+            {
+                high = middle - 1;
+            }
+        }
+
+        return false;
+    }
+
+    // Forgets log and missing set; the copy counts as empty until backfill has compared it object by object.
+    private void ResetCopy(LogSegment segment)
+    {
+        _log.Clear();
+        _missing.Clear();
+        _transaction.ClearOmap(_collection, MetaObject);
+        _info.IsComplete = false;
+        _info.BackfillCursor = null;
+        _info.LogTail = segment.Tail;
+        _info.LastUpdate = segment.Head;
+        foreach (DuplicateEntry duplicate in segment.Duplicates)
+        {
+            _log.AddDuplicate(duplicate);
+            PersistDuplicate(_transaction, duplicate);
+        }
+
+        foreach (PgLogEntry entry in segment.Entries)
+        {
+            _log.Add(entry);
+            PersistEntry(_transaction, entry);
+        }
+
+        PersistInfo(_transaction);
+    }
+}

@@ -1,0 +1,227 @@
+using Storage.Cluster;
+using Storage.Coding;
+using Storage.Messaging;
+
+namespace Storage.Osd;
+
+// Where client operations wait, and in which order they go on.
+internal sealed partial class PlacementGroup
+{
+    private readonly Queue<ClientOperation> _waitingForActive = new();
+    private readonly Dictionary<ObjectId, Queue<ClientOperation>> _waitingForObject = [];
+    private readonly List<ClientOperation> _waitingForLease = [];
+    private readonly WireWriter _steps = new(512);
+
+    private bool CanServe => _phase == GroupPhase.Active && _acting.Length >= _pool.MinSize && (_map.Flags & ClusterFlags.Pause) == 0;
+
+    /// <summary>Operations that wait here.</summary>
+    public int WaitingOperations
+    {
+        get
+        {
+            int count = _waitingForActive.Count + _waitingForLease.Count;
+            foreach (Queue<ClientOperation> queue in _waitingForObject.Values)
+            {
+                count += queue.Count;
+            }
+
+            return count;
+        }
+    }
+
+    /// <summary>Takes a client's operation; this OSD is the primary in a map at least as new as the client's.</summary>
+    public void Execute(ClientOperation operation)
+    {
+        Invariant.Holds(IsPrimary);
+        if (_map.Blocklist.ContainsKey(operation.Id.Client))
+        {
+            Refuse(operation, ResultCode.Blocklisted);
+        }
+        else if (!CanServe)
+        {
+            _waitingForActive.Enqueue(operation);
+        }
+        else if (_waitingForObject.TryGetValue(operation.Object, out Queue<ClientOperation>? queue))
+        {
+            queue.Enqueue(operation); // behind those that came before
+        }
+        else
+        {
+            Run(operation);
+        }
+    }
+
+    /// <summary>A client is gone; nobody waits for its operations any more.</summary>
+    public void ForgetClient(IConnection connection)
+    {
+        DropFrom(_waitingForActive, connection);
+        foreach (Queue<ClientOperation> queue in _waitingForObject.Values)
+        {
+            DropFrom(queue, connection); // an empty queue stays until its object is ready
+        }
+
+        for (int i = _waitingForLease.Count - 1; i >= 0; i--)
+        {
+            if (ReferenceEquals(_waitingForLease[i].Connection, connection))
+            {
+                ClientOperation gone = _waitingForLease[i];
+                _waitingForLease.RemoveAt(i);
+                _host.Drop(gone);
+            }
+        }
+    }
+
+    private void DropFrom(Queue<ClientOperation> queue, IConnection connection)
+    {
+        for (int i = queue.Count; i > 0; i--)
+        {
+            ClientOperation operation = queue.Dequeue();
+            if (ReferenceEquals(operation.Connection, connection))
+            {
+                _host.Drop(operation);
+            }
+            else
+            {
+                queue.Enqueue(operation);
+            }
+        }
+    }
+
+    private void Run(ClientOperation operation)
+    {
+        bool ready = operation.IsWrite ? IsWritable(operation.Object) : !_missing.ContainsKey(operation.Object);
+        if (!ready)
+        {
+            if (!_waitingForObject.TryGetValue(operation.Object, out Queue<ClientOperation>? queue))
+            {
+                _waitingForObject.Add(operation.Object, queue = new Queue<ClientOperation>());
+            }
+
+            queue.Enqueue(operation);
+            RecoverFirst(operation.Object);
+            return;
+        }
+
+        // Also a write's refusal tells what the object looks like, so it takes a lease as a read does.
+        if (!HoldsLease())
+        {
+            _waitingForLease.Add(operation);
+            RenewLease();
+            return;
+        }
+
+        if (operation.IsWrite)
+        {
+            RunWrite(operation);
+        }
+        else
+        {
+            RunRead(operation);
+        }
+    }
+
+    // An object's copies may change only while all of them are at hand and none is being copied.
+    private bool IsWritable(ObjectId id)
+    {
+        if (_missing.ContainsKey(id) || IsBeingCopied(id))
+        {
+            return false;
+        }
+
+        foreach (PeerState peer in _peers.Values)
+        {
+            if (peer.IsActivated && peer.Missing.ContainsKey(id))
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    // An object may have become ready: its waiting operations go on in their order.
+    private void RetryObject(ObjectId id)
+    {
+        if (!CanServe || !_waitingForObject.Remove(id, out Queue<ClientOperation>? queue))
+        {
+            return;
+        }
+
+        while (queue.TryDequeue(out ClientOperation? operation))
+        {
+            if (_waitingForObject.TryGetValue(id, out Queue<ClientOperation>? again))
+            {
+                again.Enqueue(operation);
+            }
+            else
+            {
+                Run(operation);
+            }
+        }
+    }
+
+    private void RetryWaiting()
+    {
+        // The blocklist may name the client of an operation that has waited.
+        for (int i = _waitingForActive.Count; i > 0; i--)
+        {
+            ClientOperation operation = _waitingForActive.Dequeue();
+            Execute(operation);
+        }
+    }
+
+    private void RetryLease()
+    {
+        if (_waitingForLease.Count == 0)
+        {
+            return;
+        }
+
+        ClientOperation[] waiting = [.. _waitingForLease];
+        _waitingForLease.Clear();
+        foreach (ClientOperation operation in waiting)
+        {
+            Execute(operation);
+        }
+    }
+
+    // The interval is over. An OSD that is the primary again keeps the operations; clients of others send to the new primary.
+    private void AbandonOperations()
+    {
+        foreach (ClientOperation operation in _waitingForLease)
+        {
+            _waitingForActive.Enqueue(operation);
+        }
+
+        _waitingForLease.Clear();
+        foreach (Queue<ClientOperation> queue in _waitingForObject.Values)
+        {
+            while (queue.TryDequeue(out ClientOperation? operation))
+            {
+                _waitingForActive.Enqueue(operation);
+            }
+        }
+
+        _waitingForObject.Clear();
+        if (!IsPrimary)
+        {
+            while (_waitingForActive.TryDequeue(out ClientOperation? operation))
+            {
+                _host.Drop(operation);
+            }
+        }
+    }
+
+    private void FailWaiting(ObjectId id, ResultCode result)
+    {
+        if (_waitingForObject.Remove(id, out Queue<ClientOperation>? queue))
+        {
+            while (queue.TryDequeue(out ClientOperation? operation))
+            {
+                Refuse(operation, result);
+            }
+        }
+    }
+
+    private void Refuse(ClientOperation operation, ResultCode result) => _host.Complete(operation, result, PgVersion.Zero, 0, default);
+}

@@ -1,0 +1,743 @@
+using Storage.Cluster;
+using Storage.Coding;
+using Storage.Osd.Protocol;
+
+namespace Storage.Osd;
+
+internal sealed partial class PlacementGroup
+{
+    private static readonly TimeSpan s_retry = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan s_strayRetry = TimeSpan.FromSeconds(5);
+
+    // Primary only. Everybody who was asked in this interval, ordered by number so that nothing depends on arrival.
+    private readonly SortedDictionary<OsdId, PeerState> _peers = [];
+    private readonly List<OsdId> _blockedBy = [];
+    private OsdId _authority = OsdId.None;
+    private OsdId[] _wanted = [];
+    private TimeSpan _peeringSentAt;
+    private TimeSpan _activateSentAt;
+    private TimeSpan _leaseWaitUntil;
+    private bool _selfActivated;
+    private bool _intervalChanged = true;
+    private TimeSpan _notifiedAt = s_never;
+
+    /// <summary>Takes account of the next map; the pool must still exist. <see cref="ApplyMap"/> follows after the last one of a batch.</summary>
+    public void AdvanceMap(ClusterMap next)
+    {
+        Invariant.Holds(next.Epoch == _map.Epoch.Next);
+        PgMapping mapping = next.Locate(Id);
+        PoolInfo pool = next.FindPool(Id.Pool)!;
+        if (IntervalChanges(_map, next, _pool, pool, _up, _acting, mapping))
+        {
+            if (MaybeWentActive(_map, _pool, _acting, _history.SameIntervalSince) || (_history.IntervalUncertain && _acting.Length >= _pool.MinSize))
+            {
+                _history.Past.Add(new PastInterval(_history.SameIntervalSince, _map.Epoch, _acting, _map.FindOsd(_acting[0])?.UpFrom ?? Epoch.None));
+            }
+
+            EndInterval(next.Epoch);
+            _history.IntervalUncertain = false;
+        }
+
+        TakeMap(next, pool, mapping);
+    }
+
+    /// <summary>Goes on with a map that does not follow the last one: what happened in between must come from peers.</summary>
+    public void SkipToMap(ClusterMap next)
+    {
+        if (_acting.Length >= _pool.MinSize && _acting.Length > 0)
+        {
+            _history.Past.Add(new PastInterval(_history.SameIntervalSince, _map.Epoch, _acting, _map.FindOsd(_acting[0])?.UpFrom ?? Epoch.None));
+        }
+
+        EndInterval(next.Epoch);
+        _history.KnownFrom = next.Epoch;
+        _history.IntervalUncertain = true;
+        TakeMap(next, next.FindPool(Id.Pool)!, next.Locate(Id));
+    }
+
+    /// <summary>Whether two successive maps lie in different intervals of a PG (design §6.2).</summary>
+    public static bool IntervalChanges(ClusterMap before, ClusterMap after, PoolInfo poolBefore, PoolInfo poolAfter, OsdId[] up, OsdId[] acting, PgMapping mapping)
+    {
+        if (!Same(up, mapping.Up) || !Same(acting, mapping.Acting) || poolBefore.Size != poolAfter.Size || poolBefore.MinSize != poolAfter.MinSize)
+        {
+            return true;
+        }
+
+        // A member that restarted between two epochs lost what it had not made durable, and its promises.
+        return Restarted(before, after, up) || Restarted(before, after, acting);
+
+        static bool Restarted(ClusterMap before, ClusterMap after, OsdId[] osds)
+        {
+            foreach (OsdId osd in osds)
+            {
+                if (before.FindOsd(osd)?.UpFrom != after.FindOsd(osd)?.UpFrom)
+                {
+                    return true;
+                }
+            }
+
+            return false;
+        }
+    }
+
+    /// <summary>Whether an interval that ends with <paramref name="last"/> may have accepted writes.</summary>
+    public static bool MaybeWentActive(ClusterMap last, PoolInfo pool, OsdId[] acting, Epoch first) =>
+        acting.Length >= pool.MinSize && acting.Length > 0 && last.FindOsd(acting[0]) is { } primary && primary.UpThru >= first;
+
+    /// <summary>Acts on the maps taken since the last call.</summary>
+    public void ApplyMap()
+    {
+        if (_intervalChanged)
+        {
+            _intervalChanged = false;
+            AbandonOperations();
+            _history.Prune();
+            PersistHistory(_transaction);
+            if (_receiving.Count > 0)
+            {
+                DropReceived();
+            }
+
+            SubmitMeta(_transaction);
+            if (IsPrimary)
+            {
+                StartPeering();
+            }
+            else
+            {
+                _phase = GroupPhase.Replica;
+                if (!IsMember)
+                {
+                    SendNotify();
+                }
+            }
+
+            _host.StateChanged();
+        }
+        else if (IsPrimary)
+        {
+            PeeringStep();
+            RecoverySourcesChanged();
+            RetryWaiting();
+        }
+    }
+
+    /// <summary>Writes down which map this group has reached, so that older ones may be trimmed.</summary>
+    public void PersistMapEpoch()
+    {
+        PersistHistory(_transaction);
+        SubmitMeta(_transaction);
+    }
+
+    /// <summary>Whether a message of another interval than ours may be looked at.</summary>
+    public bool Accepts(OsdId from, in GroupHeader header, Storage.Messaging.MessageType type)
+    {
+        if (type == OsdMessageType.Notify)
+        {
+            return IsPrimary;
+        }
+
+        if (header.Interval != _history.SameIntervalSince && _history.IntervalUncertain && !IsPrimary && from == Primary && header.Interval < _history.SameIntervalSince)
+        {
+            // We skipped maps and could not know when the interval began.
+            _history.SameIntervalSince = header.Interval;
+            _history.IntervalUncertain = false;
+        }
+
+        return header.Interval == _history.SameIntervalSince;
+    }
+
+    private void TakeMap(ClusterMap next, PoolInfo pool, PgMapping mapping)
+    {
+        _map = next;
+        _pool = pool;
+        _up = mapping.Up;
+        _acting = mapping.Acting;
+        _history.MapEpoch = next.Epoch;
+    }
+
+    private void EndInterval(Epoch next)
+    {
+        _intervalChanged = true;
+        _history.SameIntervalSince = next;
+        _replicaActive = false;
+        _selfActivated = false;
+        _peers.Clear();
+        _blockedBy.Clear();
+        _authority = OsdId.None;
+        _wanted = [];
+        _phase = GroupPhase.Replica;
+        AbandonWrites();
+        AbandonRecovery();
+        AbandonBackfill();
+    }
+
+    private void StartPeering()
+    {
+        _phase = GroupPhase.GetInfo;
+        _peers.Clear();
+        _authority = OsdId.None;
+        _selfActivated = false;
+        _peeringSentAt = _host.Now;
+        PeeringStep();
+    }
+
+    private void PeeringStep()
+    {
+        switch (_phase)
+        {
+            case GroupPhase.GetInfo or GroupPhase.Down or GroupPhase.Incomplete:
+                TryChoose();
+                break;
+            case GroupPhase.WaitActivate:
+                TryActivate();
+                break;
+            default:
+                break;
+        }
+    }
+
+    // Invariant 3: everybody alive who was in an interval that may have accepted writes is asked, and the present members.
+    private bool ProbeAll()
+    {
+        foreach (PastInterval interval in _history.Past)
+        {
+            foreach (OsdId osd in interval.Acting)
+            {
+                Probe(osd);
+            }
+        }
+
+        foreach (OsdId osd in _up)
+        {
+            Probe(osd);
+        }
+
+        foreach (OsdId osd in _acting)
+        {
+            Probe(osd);
+        }
+
+        bool all = true;
+        foreach (PeerState peer in _peers.Values)
+        {
+            all &= peer.HasInfo || !_map.IsUp(peer.Osd);
+        }
+
+        return all;
+    }
+
+    private void Probe(OsdId osd)
+    {
+        if (osd != _host.Self && _map.IsUp(osd) && !_peers.ContainsKey(osd))
+        {
+            _peers.Add(osd, new PeerState(osd));
+            _host.Send(osd, OsdMessageType.InfoRequest, Begin());
+        }
+    }
+
+    private void TryChoose()
+    {
+        GroupPhase before = _phase;
+        _blockedBy.Clear();
+        if (!ProbeAll() || _history.HasGap)
+        {
+            _phase = GroupPhase.GetInfo;
+        }
+        else if (IsBlockedByPast())
+        {
+            _phase = GroupPhase.Down;
+        }
+        else
+        {
+            Choose();
+        }
+
+        if (_phase != before)
+        {
+            _host.StateChanged();
+        }
+    }
+
+    private bool IsBlockedByPast()
+    {
+        foreach (PastInterval interval in _history.Past)
+        {
+            bool survived = false, blocked = false;
+            foreach (OsdId osd in interval.Acting)
+            {
+                if (_map.FindOsd(osd) is not { } record || record.LostAt > interval.Last)
+                {
+                    continue; // removed or declared lost by an operator: nobody waits for it
+                }
+
+                // A disk that had its first map after the interval is not the one that was in it.
+                bool here = osd == _host.Self
+                    ? _host.DiskSince <= interval.Last
+                    : _peers.TryGetValue(osd, out PeerState? peer) && peer.HasInfo && _map.IsUp(osd) && peer.DiskSince <= interval.Last;
+                survived |= here;
+                if (!here)
+                {
+                    blocked = true;
+                    if (!_blockedBy.Contains(osd))
+                    {
+                        _blockedBy.Add(osd);
+                    }
+                }
+            }
+
+            if (!survived && blocked)
+            {
+                return true;
+            }
+        }
+
+        _blockedBy.Clear();
+        return false;
+    }
+
+    private void Choose()
+    {
+        OsdId authority = ChooseAuthority();
+        if (!authority.IsSome)
+        {
+            _phase = GroupPhase.Incomplete;
+            return;
+        }
+
+        _authority = authority;
+        OsdId[] wanted = ChooseActing(authority);
+        _wanted = wanted;
+        if (!Same(wanted, _acting))
+        {
+            _phase = GroupPhase.WaitActing;
+            AskForActing();
+            return;
+        }
+
+        PgInfo best = InfoOf(authority);
+        if (authority != _host.Self && best.LastUpdate != _info.LastUpdate)
+        {
+            _phase = GroupPhase.GetLog;
+            SendLogRequest();
+            return;
+        }
+
+        WaitToActivate();
+    }
+
+    private PgInfo InfoOf(OsdId osd) => osd == _host.Self ? _info : _peers[osd].Info;
+
+    private IEnumerable<(OsdId Osd, PgInfo Info)> Infos()
+    {
+        yield return (_host.Self, _info);
+        foreach (PeerState peer in _peers.Values)
+        {
+            if (peer.HasInfo && _map.IsUp(peer.Osd) && (peer.Exists || Array.IndexOf(_up, peer.Osd) >= 0 || Array.IndexOf(_acting, peer.Osd) >= 0))
+            {
+                yield return (peer.Osd, peer.Info);
+            }
+        }
+    }
+
+    // Invariant 4: highest last_epoch_started, then highest last_update, then longest tail.
+    private OsdId ChooseAuthority()
+    {
+        Epoch newest = _history.LastEpochStarted;
+        foreach ((_, PgInfo info) in Infos())
+        {
+            if (info.IsComplete && info.LastEpochStarted > newest)
+            {
+                newest = info.LastEpochStarted;
+            }
+        }
+
+        OsdId best = OsdId.None;
+        PgInfo? bestInfo = null;
+        foreach ((OsdId osd, PgInfo info) in Infos())
+        {
+            if (!info.IsComplete || info.LastEpochStarted < newest)
+            {
+                continue;
+            }
+
+            if (bestInfo is null || info.LastUpdate > bestInfo.LastUpdate || (info.LastUpdate == bestInfo.LastUpdate && info.LogTail < bestInfo.LogTail))
+            {
+                best = osd;
+                bestInfo = info;
+            }
+        }
+
+        return best;
+    }
+
+    // Who serves: members of the up set that log recovery can complete; others with a whole copy stand in for the rest.
+    private OsdId[] ChooseActing(OsdId authority)
+    {
+        PgInfo best = InfoOf(authority);
+        OsdId primary = authority;
+        if (_up.Length > 0 && CanRecover(_up[0], best.LogTail))
+        {
+            primary = _up[0];
+        }
+        else if (CanRecover(_host.Self, best.LogTail))
+        {
+            primary = _host.Self;
+        }
+
+        PgVersion tail = InfoOf(primary).LogTail;
+        var wanted = new List<OsdId>(_pool.Size) { primary };
+        foreach (OsdId osd in _up)
+        {
+            AddIfUsable(osd);
+        }
+
+        foreach (OsdId osd in _acting)
+        {
+            AddIfUsable(osd);
+        }
+
+        foreach (OsdId osd in _peers.Keys)
+        {
+            AddIfUsable(osd);
+        }
+
+        return [.. wanted];
+
+        void AddIfUsable(OsdId osd)
+        {
+            if (wanted.Count < _pool.Size && !wanted.Contains(osd) && CanRecover(osd, tail))
+            {
+                wanted.Add(osd);
+            }
+        }
+    }
+
+    private bool CanRecover(OsdId osd, PgVersion tail)
+    {
+        foreach ((OsdId known, PgInfo info) in Infos())
+        {
+            if (known == osd)
+            {
+                return info.IsComplete && info.LastUpdate >= tail;
+            }
+        }
+
+        return false;
+    }
+
+    private void AskForActing()
+    {
+        _peeringSentAt = _host.Now;
+        _host.RequestPgTemp(Id, Same(_wanted, _up) ? [] : _wanted);
+    }
+
+    private void SendLogRequest()
+    {
+        WireWriter body = Begin();
+        body.WriteVersion(_info.LastUpdate);
+        _host.Send(_authority, OsdMessageType.LogRequest, body);
+    }
+
+    private void WaitToActivate()
+    {
+        _phase = GroupPhase.WaitActivate;
+        _peeringSentAt = _host.Now;
+        if (!HasUpThru())
+        {
+            _host.RequestUpThru(Interval);
+        }
+
+        TryActivate();
+    }
+
+    private bool HasUpThru() => _map.FindOsd(_host.Self) is { } self && self.UpThru >= Interval;
+
+    // Invariants 2 and 5: not before the map has our up_thru, nor while an older primary may still hold a lease.
+    private void TryActivate()
+    {
+        if (!HasUpThru())
+        {
+            return;
+        }
+
+        TimeSpan until = LeaseWait();
+        _leaseWaitUntil = until;
+        if (until > _host.Now)
+        {
+            _host.Wake(this, until - _host.Now + TimeSpan.FromMilliseconds(1));
+            return;
+        }
+
+        Activate();
+    }
+
+    private TimeSpan LeaseWait()
+    {
+        bool needed = false;
+        foreach (PastInterval interval in _history.Past)
+        {
+            // One who is up has answered us in this interval, and stopped serving in his.
+            needed |= interval.Primary != _host.Self && !_map.IsUp(interval.Primary) && !_host.IsKnownDead(interval.Primary, interval.PrimaryUpFrom);
+        }
+
+        if (!needed)
+        {
+            return TimeSpan.Zero;
+        }
+
+        TimeSpan until = _leasePromisedUntil;
+        foreach (PeerState peer in _peers.Values)
+        {
+            until = peer.HasInfo && peer.PromisedUntil > until ? peer.PromisedUntil : until;
+        }
+
+        return until;
+    }
+
+    private void Activate()
+    {
+        _phase = GroupPhase.Activating;
+        _info.LastEpochStarted = Interval;
+        PersistInfo(_transaction);
+        PersistHistory(_transaction);
+        SubmitMeta(_transaction, CommitKind.PrimaryActivated);
+        _activateSentAt = _host.Now;
+        foreach (PeerState peer in _peers.Values)
+        {
+            if (IsTarget(peer.Osd))
+            {
+                SendActivate(peer);
+            }
+        }
+
+        _host.StateChanged();
+    }
+
+    private bool IsTarget(OsdId osd) => osd != _host.Self && (Array.IndexOf(_acting, osd) >= 0 || Array.IndexOf(_up, osd) >= 0);
+
+    private bool IsActing(OsdId osd) => Array.IndexOf(_acting, osd) >= 0;
+
+    private void SendActivate(PeerState peer)
+    {
+        // An up member outside the acting set is filled; it goes on where it was if the log reaches back to it.
+        bool overlaps = peer.Info.LastUpdate >= _info.LogTail;
+        bool reset = !IsActing(peer.Osd) && !(peer.Exists && overlaps && !peer.Info.IsComplete);
+        LogSegment segment = reset ? _log.Since(_info.LogTail, _info.LogTail, true) : _log.Since(peer.Info.LastUpdate, _info.LogTail, false);
+        WireWriter body = Begin();
+        body.WriteBoolean(reset);
+        body.WriteInt64(_info.Objects);
+        body.WriteInt64(_info.Bytes);
+        _history.Encode(body);
+        segment.Encode(body);
+        _host.Send(peer.Osd, OsdMessageType.Activate, body);
+    }
+
+    private void OnPrimaryActivated()
+    {
+        _selfActivated = true;
+        TryBecomeActive();
+    }
+
+    private void TryBecomeActive()
+    {
+        if (_phase != GroupPhase.Activating || !_selfActivated)
+        {
+            return;
+        }
+
+        foreach (PeerState peer in _peers.Values)
+        {
+            if (IsTarget(peer.Osd) && !peer.IsActivated)
+            {
+                return;
+            }
+        }
+
+        _phase = GroupPhase.Active;
+        _committedTo = _info.LastUpdate;
+        foreach (PeerState peer in _peers.Values)
+        {
+            peer.LeaseAgreedAt = peer.IsActivated ? _activateSentAt : s_never;
+            peer.Durable = _committedTo;
+        }
+
+        _leaseSentAt = _activateSentAt;
+        UpdateLease();
+        _history.LastEpochStarted = Interval;
+        ShareHistory();
+        BeginBackfill();
+        CheckClean();
+        RetryWaiting();
+        Recover();
+        _host.StateChanged();
+    }
+
+    private void ShareHistory()
+    {
+        PersistHistory(_transaction);
+        SubmitMeta(_transaction);
+        foreach (PeerState peer in _peers.Values)
+        {
+            if (peer.IsActivated)
+            {
+                WireWriter body = Begin();
+                _history.Encode(body);
+                _host.Send(peer.Osd, OsdMessageType.HistoryUpdate, body);
+            }
+        }
+    }
+
+    private void ResendPeering(OsdId osd)
+    {
+        if (!_peers.TryGetValue(osd, out PeerState? peer))
+        {
+            return;
+        }
+
+        if (!peer.HasInfo)
+        {
+            _host.Send(osd, OsdMessageType.InfoRequest, Begin());
+        }
+        else if (_phase == GroupPhase.GetLog && osd == _authority)
+        {
+            SendLogRequest();
+        }
+        else if (_phase == GroupPhase.Activating && IsTarget(osd) && !peer.IsActivated)
+        {
+            SendActivate(peer);
+        }
+    }
+
+    private void TickPeering()
+    {
+        if (_phase is GroupPhase.WaitActivate or GroupPhase.WaitActing && _host.Now - _peeringSentAt >= s_retry)
+        {
+            _peeringSentAt = _host.Now;
+            if (_phase == GroupPhase.WaitActing)
+            {
+                AskForActing();
+            }
+            else if (!HasUpThru())
+            {
+                _host.RequestUpThru(Interval);
+            }
+        }
+
+        PeeringStep();
+    }
+
+    private void AnswerInfo(OsdId from) => AnswerInfo(_host, Header, from, true, _info, _history, _leasePromisedUntil);
+
+    /// <summary>Answers a primary's question, also for a PG that this OSD does not hold.</summary>
+    public static void AnswerInfo(IPlacementGroupHost host, GroupHeader header, OsdId from, bool exists, PgInfo info, PgHistory history, TimeSpan promisedUntil)
+    {
+        WireWriter body = host.Scratch();
+        header.Encode(body);
+        body.WriteBoolean(exists);
+        info.Encode(body);
+        history.Encode(body);
+        body.WriteUInt32(host.DiskSince.Value);
+        body.WriteInt32(promisedUntil > host.Now ? (int)Math.Ceiling((promisedUntil - host.Now).TotalMilliseconds) : 0);
+        host.Answer(from, OsdMessageType.InfoReply, body);
+    }
+
+    private void HandleInfoReply(OsdId from, ref WireReader reader)
+    {
+        if (!_peers.TryGetValue(from, out PeerState? peer) || peer.HasInfo)
+        {
+            return;
+        }
+
+        peer.Exists = reader.ReadBoolean();
+        peer.Info = PgInfo.Decode(ref reader);
+        PgHistory history = PgHistory.Decode(ref reader);
+        peer.DiskSince = reader.ReadEpoch();
+        peer.PromisedUntil = _host.Now + TimeSpan.FromMilliseconds(reader.ReadInt32());
+        peer.HasInfo = true;
+        if (peer.Exists)
+        {
+            _history.Merge(history);
+        }
+
+        PeeringStep();
+        if (IsClean && !IsTarget(from) && peer.Exists)
+        {
+            SendRemove(from);
+        }
+        else if (_phase == GroupPhase.Active && _unfound.Count > 0)
+        {
+            _unfound.Clear(); // one more who may have it
+            Recover();
+        }
+    }
+
+    private void SendNotify()
+    {
+        _notifiedAt = _host.Now;
+        if (Primary.IsSome)
+        {
+            WireWriter body = Begin();
+            _info.Encode(body);
+            _history.Encode(body);
+            _host.Send(Primary, OsdMessageType.Notify, body);
+        }
+    }
+
+    private void TickStray()
+    {
+        if (_host.Now - _notifiedAt >= s_strayRetry)
+        {
+            SendNotify();
+        }
+    }
+
+    private void HandleNotify(OsdId from, ref WireReader reader)
+    {
+        PgInfo.Decode(ref reader);
+        PgHistory history = PgHistory.Decode(ref reader);
+        if (_phase is GroupPhase.GetInfo or GroupPhase.Down or GroupPhase.Incomplete)
+        {
+            // It may know a past that we do not, and hold a copy that we did not know to ask for.
+            _history.Merge(history);
+            Probe(from);
+            PeeringStep();
+        }
+        else if (IsClean && !IsTarget(from))
+        {
+            SendRemove(from);
+        }
+        else if (_phase == GroupPhase.Active && !_peers.ContainsKey(from))
+        {
+            Probe(from); // a further source for objects that are not found elsewhere
+        }
+    }
+
+    private void SendRemove(OsdId osd)
+    {
+        Invariant.Holds(IsClean && !IsTarget(osd) && osd != _host.Self);
+        _host.Send(osd, OsdMessageType.Remove, Begin());
+    }
+
+    private void HandleRemove(OsdId from)
+    {
+        if (from != Primary || IsMember)
+        {
+            return;
+        }
+
+        _removed = true;
+        _transaction.RemoveCollection(_collection);
+        SubmitMeta(_transaction, CommitKind.Removed);
+        _host.Removed(this);
+    }
+
+    private void HandleHistoryUpdate(OsdId from, ref WireReader reader)
+    {
+        if (from == Primary && _history.Merge(PgHistory.Decode(ref reader)))
+        {
+            PersistHistory(_transaction);
+            SubmitMeta(_transaction);
+        }
+    }
+}

@@ -1,0 +1,217 @@
+using System.Text;
+using System.Text.Json;
+using Storage.Cluster;
+using Storage.Messaging;
+
+namespace Storage.Osd;
+
+// What operators see.
+internal sealed partial class PlacementGroup
+{
+    /// <summary>State words joined by '+', as operators know them.</summary>
+    public string State
+    {
+        get
+        {
+            var state = new StringBuilder();
+            switch (_phase)
+            {
+                case GroupPhase.Replica:
+                    return IsMember ? "replica" : "stray";
+                case GroupPhase.Down:
+                    Add("down");
+                    break;
+                case GroupPhase.Incomplete:
+                    Add("incomplete");
+                    break;
+                case GroupPhase.Active:
+                    AddActive();
+                    break;
+                default:
+                    Add(_history.LastEpochStarted == Epoch.None ? "creating+peering" : "peering");
+                    break;
+            }
+
+            if (!Same(_up, _acting))
+            {
+                Add("remapped");
+            }
+
+            if (_info.ScrubErrors > 0)
+            {
+                Add("inconsistent");
+            }
+
+            return state.ToString();
+
+            void Add(string word) => state.Append(state.Length > 0 ? "+" : "").Append(word);
+
+            void AddActive()
+            {
+                Add(_acting.Length >= _pool.MinSize ? "active" : "peered");
+                bool missing = HasMissing();
+                if (_acting.Length < _pool.Size)
+                {
+                    Add("undersized");
+                }
+
+                if (_acting.Length < _pool.Size || MissingCopies > 0)
+                {
+                    Add("degraded");
+                }
+
+                if (!missing && Same(_up, _acting) && _acting.Length >= _pool.Size)
+                {
+                    Add("clean");
+                }
+
+                if (MissingCopies > 0)
+                {
+                    Add(_recovering.Count > 0 ? "recovering" : _unfound.Count > 0 ? "recovery_unfound" : "recovery_wait");
+                }
+
+                if (IsBackfilling)
+                {
+                    Add(_backfillReserved ? "backfilling" : "backfill_wait");
+                }
+            }
+        }
+    }
+
+    private long MissingCopies
+    {
+        get
+        {
+            long count = _missing.Count;
+            foreach (PeerState peer in _peers.Values)
+            {
+                count += peer.IsActivated ? peer.Missing.Count : 0;
+            }
+
+            return count;
+        }
+    }
+
+    /// <summary>What the monitor is told.</summary>
+    public PgStatistics Statistics()
+    {
+        long misplaced = 0;
+        foreach (PeerState peer in _peers.Values)
+        {
+            misplaced += peer.Backfill is not null ? _info.Objects : 0;
+        }
+
+        long undersized = Math.Max(0, _pool.Size - _acting.Length) * _info.Objects;
+        return new PgStatistics(Id, State, _up, _acting, _info.LastUpdate, _info.Objects, _info.Bytes, MissingCopies + undersized, misplaced, _unfound.Count, _info.ScrubErrors);
+    }
+
+    /// <summary>Explains the group: state, intervals, whom it waits for and why.</summary>
+    public string QueryJson()
+    {
+        using var stream = new MemoryStream();
+        using (var json = new Utf8JsonWriter(stream, new JsonWriterOptions { Indented = true }))
+        {
+            json.WriteStartObject();
+            json.WriteString("pgid", Id.ToString());
+            json.WriteString("state", State);
+            json.WriteNumber("epoch", _map.Epoch.Value);
+            WriteOsds(json, "up", _up);
+            WriteOsds(json, "acting", _acting);
+            json.WriteNumber("same_interval_since", Interval.Value);
+            json.WriteNumber("last_epoch_started", _history.LastEpochStarted.Value);
+            json.WriteNumber("last_epoch_clean", _history.LastEpochClean.Value);
+            WriteInfo(json, "info", _info);
+            json.WriteNumber("log_entries", _log.Count);
+            json.WriteNumber("objects_missing_here", _missing.Count);
+            json.WriteNumber("copies_missing", MissingCopies);
+            json.WriteNumber("objects_unfound", _unfound.Count);
+            json.WriteNumber("objects_recovering", _recovering.Count);
+            json.WriteNumber("writes_in_flight", _inFlight.Count);
+            json.WriteNumber("operations_waiting", WaitingOperations);
+            json.WriteString("waiting_for", WaitingFor());
+            WriteOsds(json, "blocked_by", [.. _blockedBy]);
+            json.WriteStartArray("past_intervals");
+            foreach (PastInterval interval in _history.Past)
+            {
+                json.WriteStartObject();
+                json.WriteNumber("first", interval.First.Value);
+                json.WriteNumber("last", interval.Last.Value);
+                WriteOsds(json, "acting", interval.Acting);
+                json.WriteEndObject();
+            }
+
+            json.WriteEndArray();
+            json.WriteStartArray("peers");
+            foreach (PeerState peer in _peers.Values)
+            {
+                json.WriteStartObject();
+                json.WriteNumber("osd", peer.Osd.Value);
+                json.WriteBoolean("answered", peer.HasInfo);
+                json.WriteBoolean("exists", peer.Exists);
+                json.WriteBoolean("activated", peer.IsActivated);
+                json.WriteNumber("missing", peer.Missing.Count);
+                WriteInfo(json, "info", peer.Info);
+                json.WriteEndObject();
+            }
+
+            json.WriteEndArray();
+            json.WriteEndObject();
+        }
+
+        return Encoding.UTF8.GetString(stream.GetBuffer(), 0, (int)stream.Length);
+    }
+
+    private string WaitingFor()
+    {
+        switch (_phase)
+        {
+            case GroupPhase.GetInfo:
+                string silent = string.Join(", ", _peers.Values.Where(peer => !peer.HasInfo && _map.IsUp(peer.Osd)).Select(peer => peer.Osd));
+                return silent.Length > 0 ? $"info from {silent}" : _history.HasGap ? $"someone who knows this group's past before epoch {_history.KnownFrom}" : "";
+            case GroupPhase.Down:
+                return $"an interval that may have accepted writes has no survivor; start {string.Join(", ", _blockedBy)} or declare them lost";
+            case GroupPhase.Incomplete:
+                return "a complete copy as new as the newest interval that was active";
+            case GroupPhase.WaitActing:
+                return $"the map to let {string.Join(", ", _wanted)} act";
+            case GroupPhase.GetLog:
+                return $"the log from {_authority}";
+            case GroupPhase.WaitActivate:
+                return HasUpThru() ? "an older primary's read lease to run out" : $"the map to record up_thru {Interval}";
+            case GroupPhase.Activating:
+                string waiting = string.Join(", ", _peers.Values.Where(peer => IsTarget(peer.Osd) && !peer.IsActivated).Select(peer => peer.Osd));
+                return waiting.Length > 0 ? $"{waiting} to start the interval" : "this disk";
+            case GroupPhase.Active when _acting.Length < _pool.MinSize:
+                return $"{_pool.MinSize - _acting.Length} more members: min_size is {_pool.MinSize}";
+            case GroupPhase.Active when !HoldsLease():
+                return "a read lease from its members";
+            default:
+                return "";
+        }
+    }
+
+    private static void WriteInfo(Utf8JsonWriter json, string name, PgInfo info)
+    {
+        json.WriteStartObject(name);
+        json.WriteString("last_update", info.LastUpdate.ToString());
+        json.WriteString("log_tail", info.LogTail.ToString());
+        json.WriteNumber("last_epoch_started", info.LastEpochStarted.Value);
+        json.WriteBoolean("complete", info.IsComplete);
+        json.WriteString("last_backfill", info.IsComplete ? "MAX" : info.BackfillCursor?.ToString() ?? "MIN");
+        json.WriteNumber("objects", info.Objects);
+        json.WriteNumber("bytes", info.Bytes);
+        json.WriteNumber("scrub_errors", info.ScrubErrors);
+        json.WriteEndObject();
+    }
+
+    private static void WriteOsds(Utf8JsonWriter json, string name, OsdId[] osds)
+    {
+        json.WriteStartArray(name);
+        foreach (OsdId osd in osds)
+        {
+            json.WriteNumberValue(osd.Value);
+        }
+
+        json.WriteEndArray();
+    }
+}

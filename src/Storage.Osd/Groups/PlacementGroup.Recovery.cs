@@ -1,0 +1,395 @@
+using Storage.Cluster;
+using Storage.Coding;
+using Storage.Osd.Protocol;
+
+namespace Storage.Osd;
+
+// Recovery by log: objects that a member lacks are copied whole, the primary's own first. One object at a time is fetched
+// from one holder or sent to all that lack it; while that goes on it does not change.
+internal sealed partial class PlacementGroup
+{
+    private readonly Dictionary<ObjectId, Recovery> _recovering = [];
+    private readonly Queue<ObjectId> _recoverFirst = new();
+    private readonly HashSet<ObjectId> _unfound = [];
+    private readonly HashSet<ObjectId> _damaged = [];
+    private readonly List<ObjectId> _candidates = [];
+
+    private sealed class Recovery(ObjectId id, PgVersion version)
+    {
+        public ObjectId Object { get; } = id;
+
+        public PgVersion Version { get; } = version;
+
+        /// <summary>From whom we fetch, or none while we send.</summary>
+        public OsdId Source = OsdId.None;
+
+        public readonly List<OsdId> Tried = [];
+
+        /// <summary>To whom we send and who has not confirmed.</summary>
+        public readonly List<OsdId> Targets = [];
+
+        /// <summary>Set where this is backfill of one target rather than recovery.</summary>
+        public PeerState? Backfilling;
+    }
+
+    private bool IsBeingCopied(ObjectId id) => _recovering.TryGetValue(id, out Recovery? recovery) && !recovery.Source.IsSome;
+
+    private bool IsClean { get; set; }
+
+    private void RecoverFirst(ObjectId id)
+    {
+        _recoverFirst.Enqueue(id);
+        Recover();
+        if (_unfound.Contains(id) && _damaged.Contains(id))
+        {
+            Storage.Messaging.ResultCode result = Storage.Messaging.ResultCode.IoError;
+            FailWaiting(id, result);
+        }
+    }
+
+    private void TickRecovery()
+    {
+        if (_phase == GroupPhase.Active)
+        {
+            Recover();
+            StepBackfill();
+            CheckClean();
+        }
+    }
+
+    private void Recover()
+    {
+        if (_phase != GroupPhase.Active)
+        {
+            return;
+        }
+
+        while (_recoverFirst.TryDequeue(out ObjectId? wanted))
+        {
+            StartRecovery(wanted);
+        }
+
+        int free = _host.Options.RecoveryObjectsPerGroup - _recovering.Count;
+        if (free <= 0 || (_map.Flags & ClusterFlags.NoRecover) != 0)
+        {
+            return;
+        }
+
+        _candidates.Clear();
+        Collect(_missing, free);
+        foreach (PeerState peer in _peers.Values)
+        {
+            if (peer.IsActivated && _candidates.Count < free)
+            {
+                Collect(peer.Missing, free);
+            }
+        }
+
+        foreach (ObjectId id in _candidates)
+        {
+            StartRecovery(id);
+        }
+    }
+
+    private void Collect(Dictionary<ObjectId, PgVersion> missing, int most)
+    {
+        foreach (ObjectId id in missing.Keys)
+        {
+            if (_candidates.Count >= most)
+            {
+                return;
+            }
+
+            if (!_recovering.ContainsKey(id) && !_unfound.Contains(id) && !_candidates.Contains(id))
+            {
+                _candidates.Add(id);
+            }
+        }
+    }
+
+    private void StartRecovery(ObjectId id)
+    {
+        if (_recovering.ContainsKey(id))
+        {
+            return;
+        }
+
+        if (_missing.TryGetValue(id, out PgVersion need))
+        {
+            var pull = new Recovery(id, need);
+            _recovering.Add(id, pull);
+            PullNext(pull);
+            return;
+        }
+
+        var push = new Recovery(id, LocalVersion(id));
+        if (push.Version != PgVersion.Zero && AddTargets(push))
+        {
+            _recovering.Add(id, push);
+            SendToTargets(push);
+        }
+    }
+
+    private bool AddTargets(Recovery recovery)
+    {
+        foreach (PeerState peer in _peers.Values)
+        {
+            if (peer.IsActivated && peer.Missing.ContainsKey(recovery.Object))
+            {
+                recovery.Targets.Add(peer.Osd);
+            }
+        }
+
+        return recovery.Targets.Count > 0;
+    }
+
+    private void SendToTargets(Recovery recovery)
+    {
+        foreach (OsdId target in recovery.Targets.ToArray())
+        {
+            StartSending(target, recovery.Object, recovery.Version, answers: false);
+        }
+    }
+
+    // Asks the next one who may hold the object: members first, then anybody else who has a copy of the PG.
+    private void PullNext(Recovery recovery)
+    {
+        ObjectId id = recovery.Object;
+        OsdId source = OsdId.None;
+        foreach (PeerState peer in _peers.Values)
+        {
+            if (recovery.Tried.Contains(peer.Osd) || !peer.HasInfo || !peer.Exists && !peer.IsActivated || !_map.IsUp(peer.Osd)
+                || !peer.Info.Covers(id) || peer.Missing.ContainsKey(id))
+            {
+                continue;
+            }
+
+            if (!source.IsSome || (IsActing(peer.Osd) && !IsActing(source)))
+            {
+                source = peer.Osd;
+            }
+        }
+
+        if (!source.IsSome)
+        {
+            _recovering.Remove(id);
+            _unfound.Add(id);
+            if (_damaged.Contains(id))
+            {
+                FailWaiting(id, Storage.Messaging.ResultCode.IoError);
+            }
+
+            _host.StateChanged();
+            return;
+        }
+
+        recovery.Source = source;
+        SendPull(recovery);
+    }
+
+    private void SendPull(Recovery recovery)
+    {
+        WireWriter body = Begin();
+        recovery.Object.Encode(body);
+        body.WriteVersion(recovery.Version);
+        _host.Send(recovery.Source, OsdMessageType.Pull, body);
+    }
+
+    private void OnPullRefused(OsdId from, ObjectId id, PgVersion version, bool damaged)
+    {
+        if (!_recovering.TryGetValue(id, out Recovery? recovery) || recovery.Source != from || recovery.Version != version)
+        {
+            return;
+        }
+
+        recovery.Tried.Add(from);
+        if (damaged && _peers.TryGetValue(from, out PeerState? peer) && peer.IsActivated)
+        {
+            peer.Missing[id] = version; // repaired once we have a good copy
+        }
+
+        PullNext(recovery);
+    }
+
+    // Our own copy is whole again.
+    private void OnSelfRecovered(ObjectId id)
+    {
+        MarkRepaired(id);
+        if (_recovering.TryGetValue(id, out Recovery? recovery))
+        {
+            recovery.Source = OsdId.None;
+            if (AddTargets(recovery))
+            {
+                RetryObject(id); // reads can go on
+                SendToTargets(recovery);
+                return;
+            }
+
+            FinishRecovery(recovery);
+        }
+    }
+
+    private void OnTargetRecovered(OsdId target, ObjectId id, bool done)
+    {
+        if (!_recovering.TryGetValue(id, out Recovery? recovery) || !recovery.Targets.Remove(target))
+        {
+            return;
+        }
+
+        if (done && _peers.TryGetValue(target, out PeerState? peer))
+        {
+            peer.Missing.Remove(id);
+        }
+
+        if (recovery.Backfilling?.Backfill is { } backfill)
+        {
+            backfill.OnPushed(id, done);
+        }
+
+        if (recovery.Targets.Count == 0)
+        {
+            FinishRecovery(recovery, goOn: done);
+        }
+    }
+
+    private void FinishRecovery(Recovery recovery, bool goOn = true)
+    {
+        _recovering.Remove(recovery.Object);
+        RetryObject(recovery.Object);
+        if (goOn)
+        {
+            Recover(); // after a refusal the next tick tries again
+            StepBackfill();
+        }
+
+        CheckClean();
+    }
+
+    // While we sent an object our copy turned out to be damaged.
+    private void OnSourceDamaged(ObjectId id)
+    {
+        CancelSendingOf(id);
+        if (_recovering.Remove(id, out Recovery? recovery) && recovery.Backfilling?.Backfill is { } backfill)
+        {
+            backfill.OnPushed(id, false);
+        }
+
+        MarkDamaged(id);
+        RecoverFirst(id);
+    }
+
+    private void ResendRecovery(OsdId osd)
+    {
+        if (_phase != GroupPhase.Active)
+        {
+            return;
+        }
+
+        foreach (Recovery recovery in _recovering.Values.ToArray())
+        {
+            if (recovery.Source == osd)
+            {
+                SendPull(recovery);
+            }
+            else if (recovery.Targets.Contains(osd))
+            {
+                StartSending(osd, recovery.Object, recovery.Version, answers: false);
+            }
+        }
+    }
+
+    // The map changed within the interval: a source may be gone, or one may have come back.
+    private void RecoverySourcesChanged()
+    {
+        if (_phase != GroupPhase.Active)
+        {
+            return;
+        }
+
+        foreach (PeerState gone in _peers.Values.Where(peer => !_map.IsUp(peer.Osd) && !IsTarget(peer.Osd)).ToArray())
+        {
+            _peers.Remove(gone.Osd);
+        }
+
+        foreach (Recovery recovery in _recovering.Values.ToArray())
+        {
+            if (recovery.Source.IsSome && !_peers.ContainsKey(recovery.Source))
+            {
+                PullNext(recovery);
+            }
+        }
+
+        if (_unfound.Count > 0)
+        {
+            ProbeAll();
+        }
+    }
+
+    private void AbandonRecovery()
+    {
+        IsClean = false;
+        _recovering.Clear();
+        _recoverFirst.Clear();
+        _unfound.Clear();
+        CancelSending();
+    }
+
+    private bool HasMissing()
+    {
+        if (_missing.Count > 0)
+        {
+            return true;
+        }
+
+        foreach (PeerState peer in _peers.Values)
+        {
+            if (peer.IsActivated && (peer.Missing.Count > 0 || peer.Backfill is not null))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    // All copies of the present members are whole: the up set takes over from stand-ins, or the past may be forgotten.
+    private void CheckClean()
+    {
+        if (_phase != GroupPhase.Active || IsClean || HasMissing())
+        {
+            return;
+        }
+
+        if (!Same(_up, _acting))
+        {
+            // All of the up set is whole now; stand-ins stay only where it is too small.
+            _wanted = [.. _up.Concat(_acting.Except(_up)).Take(Math.Max(_pool.Size, _up.Length))];
+            if (!Same(_wanted, _acting) && _host.Now - _peeringSentAt >= s_retry)
+            {
+                AskForActing();
+            }
+
+            return;
+        }
+
+        if (_acting.Length < _pool.Size)
+        {
+            return;
+        }
+
+        IsClean = true;
+        _history.LastEpochClean = Interval;
+        _history.Prune();
+        Invariant.Holds(_history.Past.Count == 0);
+        ShareHistory();
+        foreach (PeerState peer in _peers.Values)
+        {
+            if (peer.HasInfo && peer.Exists && !IsTarget(peer.Osd))
+            {
+                SendRemove(peer.Osd);
+            }
+        }
+
+        _host.StateChanged();
+    }
+}

@@ -1,0 +1,503 @@
+using Storage.Cluster;
+using Storage.Coding;
+using Storage.Messaging;
+using Storage.ObjectStore;
+using Storage.Osd.Protocol;
+using Storage.Reactor;
+
+namespace Storage.Osd;
+
+internal sealed partial class PlacementGroup
+{
+    private readonly Queue<InFlightWrite> _inFlight = new();
+    private readonly Stack<InFlightWrite> _writePool = new();
+    private readonly Dictionary<ObjectId, ObjectWrites> _writing = [];
+    private readonly List<DeferredReply> _deferred = [];
+    private readonly List<BufferSegment> _pieces = [];
+    private readonly Queue<StalledWrite> _stalled = new();
+
+    // Every version up to here is durable on all members, and nothing after it is known to be.
+    private PgVersion _committedTo;
+    private PgVersion _localDurable;
+
+    private struct ObjectWrites
+    {
+        public int Count;
+        public PgVersion Last;
+    }
+
+    // An answer that shows the effect of a write which is not durable everywhere yet.
+    private readonly record struct DeferredReply(PgVersion After, ClientOperation Operation, ResultCode Result, PgVersion Version, int StepCount, byte[] Steps, BufferSegment[] Data);
+
+    // A write that this full disk could not take yet; those after it wait too.
+    private sealed record StalledWrite(OsdId Primary, Epoch Interval, PgLogEntry Entry, bool WithData, PgVersionAndCounts Counts, Transaction Transaction);
+
+    private void RunWrite(ClientOperation operation)
+    {
+        if (_log.TryFindOperation(operation.Id, out PgVersion known))
+        {
+            AnswerRetry(operation, known);
+            return;
+        }
+
+        InFlightWrite write = _writePool.TryPop(out InFlightWrite? pooled) ? pooled : new InFlightWrite();
+        var evaluation = new WriteEvaluation(_host.Store, _collection, _host.Options.LargestObjectBytes, LocalVersion(operation.Object), operation, write.Transaction, _steps);
+        ResultCode result = evaluation.Run();
+        if (result == ResultCode.Ok && evaluation.Grows && (_map.Flags & ClusterFlags.Full) != 0 && (operation.Flags & OperationFlags.FullTry) == 0)
+        {
+            result = ResultCode.NoSpace;
+        }
+
+        if (result != ResultCode.Ok || write.Transaction.Count == 0)
+        {
+            int answered = evaluation.Answered;
+            Recycle(write);
+            CompleteAfterWrites(operation, result, LocalVersion(operation.Object), answered, _steps.WrittenSpan, default);
+            return;
+        }
+
+        Commit(operation, write, in evaluation);
+    }
+
+    private void Commit(ClientOperation operation, InFlightWrite write, in WriteEvaluation evaluation)
+    {
+        // Invariant 1: all members are at hand, and there are enough of them.
+        Invariant.Holds(CanServe && HasUpThru());
+        ObjectId id = operation.Object;
+        var version = new PgVersion(Interval, _info.LastUpdate.Number + 1);
+        Invariant.Holds(version > _info.LastUpdate);
+        PgVersion prior = evaluation.Existed ? evaluation.Prior : PgVersion.Zero;
+        if (evaluation.Exists)
+        {
+            write.Transaction.SetAttribute(_collection, id, VersionAttribute, EncodeVersion(version));
+        }
+
+        byte[] reply = evaluation.HasInline ? _steps.ToArray() : [];
+        write.Entry = new PgLogEntry(version, prior, id, evaluation.Exists ? LogEntryKind.Modify : LogEntryKind.Delete, operation.Id, reply);
+        PgVersion before = _info.LastUpdate;
+        long objects = _info.Objects, bytes = _info.Bytes;
+        _info.Objects += (evaluation.Exists ? 1 : 0) - (evaluation.Existed ? 1 : 0);
+        _info.Bytes += evaluation.SizeAfter - evaluation.SizeBefore;
+        _info.LastUpdate = version;
+        write.Counts = new PgVersionAndCounts(ChooseTrim(), _info.Objects, _info.Bytes);
+        write.Operation = operation;
+
+        _transaction.Append(write.Transaction);
+        PersistEntry(_transaction, write.Entry);
+        PgVersion tail = _info.LogTail;
+        _info.LogTail = write.Counts.TrimTo > tail ? write.Counts.TrimTo : tail;
+        PersistInfo(_transaction);
+        _info.LogTail = tail;
+        TrimKeys(_transaction, write.Counts.TrimTo);
+        if (!TrySubmit(_transaction, CommitKind.LocalWrite, version: version))
+        {
+            // Nothing was applied and nobody was told: as if it had never been.
+            _info.LastUpdate = before;
+            _info.Objects = objects;
+            _info.Bytes = bytes;
+            Recycle(write);
+            Refuse(operation, ResultCode.NoSpace);
+            return;
+        }
+
+        _log.Add(write.Entry);
+        TrimLog(write.Counts.TrimTo);
+        _inFlight.Enqueue(write);
+        ref ObjectWrites writes = ref System.Runtime.InteropServices.CollectionsMarshal.GetValueRefOrAddDefault(_writing, id, out _);
+        writes.Count++;
+        writes.Last = version;
+        _host.Counters.Writes++;
+        _host.Counters.WriteBytes += operation.Data.Length;
+        foreach (PeerState peer in _peers.Values)
+        {
+            if (peer.IsActivated)
+            {
+                if (!peer.Info.Covers(id) && peer.Backfill is { } backfill && !backfill.NoteWrite(id))
+                {
+                    write.EntryOnly.Add(peer.Osd);
+                }
+
+                SendWrite(peer, write);
+            }
+        }
+    }
+
+    private void SendWrite(PeerState peer, InFlightWrite write)
+    {
+        bool withData = !write.EntryOnly.Contains(peer.Osd);
+        WireWriter body = Begin();
+        body.WriteBoolean(withData);
+        body.WriteVersion(write.Counts.TrimTo);
+        body.WriteInt64(write.Counts.Objects);
+        body.WriteInt64(write.Counts.Bytes);
+        write.Entry.Encode(body);
+        _pieces.Clear();
+        if (withData)
+        {
+            write.Transaction.Encode(body);
+            foreach (ref readonly TransactionStep step in write.Transaction.Steps)
+            {
+                if (step.Code == TransactionCode.Write && !step.Data.IsEmpty)
+                {
+                    _pieces.Add(step.Data);
+                }
+            }
+        }
+
+        _host.Send(peer.Osd, OsdMessageType.ReplicaWrite, body, System.Runtime.InteropServices.CollectionsMarshal.AsSpan(_pieces));
+    }
+
+    private void ResendWrites(OsdId osd)
+    {
+        if (_phase == GroupPhase.Active && _peers.TryGetValue(osd, out PeerState? peer) && peer.IsActivated)
+        {
+            foreach (InFlightWrite write in _inFlight)
+            {
+                if (write.Entry.Version > peer.Durable)
+                {
+                    SendWrite(peer, write);
+                }
+            }
+
+            _leaseSentAt = s_never;
+            RenewLease();
+        }
+    }
+
+    private void OnLocalWriteDurable(PgVersion version)
+    {
+        _localDurable = version;
+        AdvanceCommitted();
+    }
+
+    private void HandleReplicaWriteReply(OsdId from, ref WireReader reader)
+    {
+        PgVersion version = reader.ReadPgVersion();
+        if (_phase == GroupPhase.Active && _peers.TryGetValue(from, out PeerState? peer) && peer.IsActivated && version > peer.Durable)
+        {
+            Invariant.Holds(version <= _info.LastUpdate);
+            peer.Durable = version;
+            AdvanceCommitted();
+        }
+    }
+
+    private void AdvanceCommitted()
+    {
+        if (_phase != GroupPhase.Active)
+        {
+            return;
+        }
+
+        // Members make entries durable in order, so the lowest of their positions is durable everywhere.
+        PgVersion all = _localDurable;
+        foreach (PeerState peer in _peers.Values)
+        {
+            if (peer.IsActivated && peer.Durable < all)
+            {
+                all = peer.Durable;
+            }
+        }
+
+        bool any = false;
+        while (_inFlight.TryPeek(out InFlightWrite? write) && write.Entry.Version <= all)
+        {
+            _inFlight.Dequeue();
+            _committedTo = write.Entry.Version;
+            any = true;
+            Acknowledge(write);
+        }
+
+        if (any)
+        {
+            ReleaseDeferred();
+        }
+    }
+
+    private void Acknowledge(InFlightWrite write)
+    {
+        Invariant.Holds(_acting.Length >= _pool.MinSize);
+        ref ObjectWrites writes = ref System.Runtime.InteropServices.CollectionsMarshal.GetValueRefOrNullRef(_writing, write.Entry.Object);
+        if (--writes.Count == 0)
+        {
+            _writing.Remove(write.Entry.Object);
+        }
+
+        if (write.Operation is { } operation)
+        {
+            AnswerWritten(operation, write.Entry);
+        }
+
+        foreach (ClientOperation retry in write.Retries)
+        {
+            AnswerWritten(retry, write.Entry);
+        }
+
+        Recycle(write);
+    }
+
+    private void AnswerWritten(ClientOperation operation, PgLogEntry? entry, PgVersion version = default)
+    {
+        ReadOnlySpan<byte> steps = entry is null ? default : entry.Reply;
+        if (steps.IsEmpty)
+        {
+            _steps.Clear();
+            for (int i = 0; i < operation.StepCount; i++)
+            {
+                OperationReply.EncodeStep(_steps, ResultCode.Ok, 0, default);
+            }
+
+            steps = _steps.WrittenSpan;
+        }
+
+        _host.Complete(operation, ResultCode.Ok, entry?.Version ?? version, operation.StepCount, steps);
+    }
+
+    // The operation was done before. Its first outcome stands; while that is not durable everywhere, the retry waits for it.
+    private void AnswerRetry(ClientOperation operation, PgVersion version)
+    {
+        if (version <= _committedTo)
+        {
+            AnswerWritten(operation, _log.Find(version), version);
+            return;
+        }
+
+        foreach (InFlightWrite write in _inFlight)
+        {
+            if (write.Entry.Version == version)
+            {
+                write.Retries.Add(operation);
+                return;
+            }
+        }
+
+        Invariant.Fail($"pg {Id}: operation {operation.Id} at {version} is neither committed nor in flight");
+    }
+
+    // Answers once every write to the object that the answer may show is durable everywhere. Takes the data's references over.
+    private void CompleteAfterWrites(ClientOperation operation, ResultCode result, PgVersion version, int stepCount, ReadOnlySpan<byte> steps, ReadOnlySpan<BufferSegment> data, PgVersion? shows = null)
+    {
+        PgVersion after = shows ?? (_writing.TryGetValue(operation.Object, out ObjectWrites writes) ? writes.Last : PgVersion.Zero);
+
+        if (after > _committedTo)
+        {
+            _deferred.Add(new DeferredReply(after, operation, result, version, stepCount, steps.ToArray(), data.ToArray()));
+            return;
+        }
+
+        _host.Complete(operation, result, version, stepCount, steps, data);
+        ReleaseData(data);
+    }
+
+    private void ReleaseDeferred()
+    {
+        for (int i = 0; i < _deferred.Count; i++)
+        {
+            DeferredReply reply = _deferred[i];
+            if (reply.After <= _committedTo)
+            {
+                _deferred.RemoveAt(i--);
+                _host.Complete(reply.Operation, reply.Result, reply.Version, reply.StepCount, reply.Steps, reply.Data);
+                ReleaseData(reply.Data);
+            }
+        }
+    }
+
+    private static void ReleaseData(ReadOnlySpan<BufferSegment> data)
+    {
+        foreach (BufferSegment segment in data)
+        {
+            segment.Buffer?.Release();
+        }
+    }
+
+    private void Recycle(InFlightWrite write)
+    {
+        write.Reset();
+        if (_writePool.Count < 64)
+        {
+            _writePool.Push(write);
+        }
+    }
+
+    // The interval is over: whether a write in flight took effect, the next interval's log decides. Clients send again.
+    private void AbandonWrites()
+    {
+        while (_inFlight.TryDequeue(out InFlightWrite? write))
+        {
+            if (write.Operation is { } operation)
+            {
+                Requeue(operation);
+            }
+
+            write.Retries.ForEach(Requeue);
+            Recycle(write);
+        }
+
+        foreach (DeferredReply reply in _deferred)
+        {
+            ReleaseData(reply.Data);
+            Requeue(reply.Operation);
+        }
+
+        _deferred.Clear();
+        _writing.Clear();
+        _committedTo = PgVersion.Zero;
+        _localDurable = PgVersion.Zero;
+        while (_stalled.TryDequeue(out StalledWrite? stalled))
+        {
+            stalled.Transaction.Clear();
+        }
+
+        void Requeue(ClientOperation operation) => _waitingForActive.Enqueue(operation);
+    }
+
+    private PgVersion ChooseTrim()
+    {
+        if (_log.Count < _host.Options.LogEntries * 5 / 4 || _missing.Count > 0)
+        {
+            return PgVersion.Zero;
+        }
+
+        foreach (PeerState peer in _peers.Values)
+        {
+            if (peer.IsActivated && peer.Missing.Count > 0)
+            {
+                return PgVersion.Zero; // what is missing must stay in the log
+            }
+        }
+
+        PgVersion to = _log.Entries[_log.Count - _host.Options.LogEntries].Version;
+        return to <= _committedTo ? to : PgVersion.Zero;
+    }
+
+    private void TrimKeys(Transaction transaction, PgVersion to)
+    {
+        if (to <= _info.LogTail)
+        {
+            return;
+        }
+
+        transaction.RemoveOmapRange(_collection, MetaObject, PgLog.Key('L', PgVersion.Zero), PgLog.Key('L', new PgVersion(to.Epoch, to.Number + 1)));
+        int count = _log.IndexAfter(to);
+        for (int i = 0; i < count; i++)
+        {
+            PersistDuplicate(transaction, new DuplicateEntry(_log.Entries[i].Operation, _log.Entries[i].Version));
+        }
+
+        if (_log.Duplicates.Count + count > _host.Options.DuplicateEntries)
+        {
+            // All duplicates up to the newest one that goes lie before it in key order.
+            int surplus = _log.Duplicates.Count + count - _host.Options.DuplicateEntries;
+            DuplicateEntry last = _log.Duplicates.Take(surplus).LastOrDefault();
+            transaction.RemoveOmapRange(_collection, MetaObject, PgLog.Key('D', PgVersion.Zero), PgLog.Key('D', new PgVersion(last.Version.Epoch, last.Version.Number + 1)));
+        }
+    }
+
+    private void TrimLog(PgVersion to)
+    {
+        if (to <= _info.LogTail)
+        {
+            return;
+        }
+
+        _log.Trim(to);
+        _info.LogTail = to;
+        while (_log.TryDropDuplicate(_host.Options.DuplicateEntries, out _))
+        {
+        }
+    }
+
+    private void HandleReplicaWrite(OsdId from, ref WireReader reader, BufferSegment data)
+    {
+        if (from != Primary || !_replicaActive)
+        {
+            return;
+        }
+
+        bool withData = reader.ReadBoolean();
+        var counts = new PgVersionAndCounts(reader.ReadPgVersion(), reader.ReadInt64(), reader.ReadInt64());
+        PgLogEntry entry = PgLogEntry.Decode(ref reader);
+        if (entry.Version <= _info.LastUpdate)
+        {
+            // Sent again. What is applied may not be durable yet, so the answer follows an empty transaction.
+            SubmitMeta(_transaction, CommitKind.ReplicaWrite, from, entry.Version);
+            return;
+        }
+
+        if (entry.Version.Number != (_stalled.Count > 0 ? _stalled.Last().Entry.Version.Number : _info.LastUpdate.Number) + 1)
+        {
+            if (_stalled.Any(stalled => stalled.Entry.Version == entry.Version))
+            {
+                return;
+            }
+
+            throw new MalformedDataException($"pg {Id}: write {entry.Version} follows {_info.LastUpdate}");
+        }
+
+        var transaction = new Transaction();
+        if (withData)
+        {
+            transaction.Decode(ref reader, data);
+            foreach (ref readonly TransactionStep step in transaction.Steps)
+            {
+                if (step.Collection != _collection || step.Object is null || step.Object == MetaObject)
+                {
+                    transaction.Clear();
+                    throw new MalformedDataException($"pg {Id}: a write of {entry.Object} that reaches outside the PG");
+                }
+            }
+        }
+
+        var write = new StalledWrite(from, Interval, entry, withData, counts, transaction);
+        if (_stalled.Count > 0 || !TryApply(write))
+        {
+            _stalled.Enqueue(write);
+        }
+    }
+
+    private bool TryApply(StalledWrite write)
+    {
+        Invariant.Holds(!_missing.ContainsKey(write.Entry.Object));
+        Invariant.Holds(write.WithData || !_info.Covers(write.Entry.Object));
+        PgVersion before = _info.LastUpdate;
+        PgVersion tail = _info.LogTail;
+        PgVersion trim = write.Counts.TrimTo <= before ? write.Counts.TrimTo : PgVersion.Zero;
+        _transaction.Append(write.Transaction);
+        PersistEntry(_transaction, write.Entry);
+        TrimKeys(_transaction, trim);
+        _info.LastUpdate = write.Entry.Version;
+        _info.LogTail = trim > tail ? trim : tail;
+        (long objects, long bytes) = (_info.Objects, _info.Bytes);
+        _info.Objects = write.Counts.Objects;
+        _info.Bytes = write.Counts.Bytes;
+        PersistInfo(_transaction);
+        _info.LogTail = tail;
+        if (!TrySubmit(_transaction, CommitKind.ReplicaWrite, write.Primary, write.Entry.Version))
+        {
+            _info.LastUpdate = before;
+            _info.Objects = objects;
+            _info.Bytes = bytes;
+            return false;
+        }
+
+        _log.Add(write.Entry);
+        TrimLog(trim);
+        write.Transaction.Clear();
+        return true;
+    }
+
+    private void RetryStalledWrites()
+    {
+        while (_stalled.TryPeek(out StalledWrite? write) && TryApply(write))
+        {
+            _stalled.Dequeue();
+        }
+    }
+
+    private void AnswerReplicaWrite(OsdId primary, PgVersion version)
+    {
+        WireWriter body = Begin();
+        body.WriteVersion(version);
+        _host.Answer(primary, OsdMessageType.ReplicaWriteReply, body);
+    }
+}

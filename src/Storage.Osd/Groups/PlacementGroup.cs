@@ -1,0 +1,563 @@
+using Storage.Cluster;
+using Storage.Coding;
+using Storage.Messaging;
+using Storage.ObjectStore;
+using Storage.Osd.Protocol;
+using Storage.Reactor;
+
+namespace Storage.Osd;
+
+/// <summary>Where a PG stands on this OSD.</summary>
+internal enum GroupPhase
+{
+    /// <summary>Not the primary: answers the primary.</summary>
+    Replica,
+
+    /// <summary>Primary: asks who has what.</summary>
+    GetInfo,
+
+    /// <summary>Primary: an interval that may have accepted writes has no survivor.</summary>
+    Down,
+
+    /// <summary>Primary: no copy that is complete and new enough is left.</summary>
+    Incomplete,
+
+    /// <summary>Primary: waits for another acting set that it asked for.</summary>
+    WaitActing,
+
+    /// <summary>Primary: fetches the authoritative log.</summary>
+    GetLog,
+
+    /// <summary>Primary: waits for the map to record its up_thru, and for older leases to run out.</summary>
+    WaitActivate,
+
+    /// <summary>Primary: members persist the start of the interval.</summary>
+    Activating,
+
+    /// <summary>Primary: everybody in the acting set has started the interval. Serves if the acting set has min_size members.</summary>
+    Active,
+}
+
+/// <summary>
+/// One placement group on one OSD: peering, replication, recovery, backfill (design §6). A state machine without I/O: its host
+/// gives it events, it calls the host. Not thread-safe; all calls come from the loop.
+/// </summary>
+internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
+{
+    /// <summary>Snapshot number of objects that are being received; never listed, never a client's.</summary>
+    public const ulong ReceivingSnapshot = ulong.MaxValue;
+
+    /// <summary>Attribute with an object's version.</summary>
+    public const string VersionAttribute = "_";
+
+    private const string InfoAttribute = "info";
+    private const string HistoryAttribute = "history";
+
+    /// <summary>Holds info, history, log and missing set. Client objects have a name, so this id is free; it sorts first.</summary>
+    public static readonly ObjectId MetaObject = new("", 0, 0);
+
+    private readonly IPlacementGroupHost _host;
+    private readonly CollectionId _collection;
+
+    // Persisted. Log entries are exactly those in (_info.LogTail, _info.LastUpdate].
+    private readonly PgInfo _info;
+    private readonly PgHistory _history;
+    private readonly PgLog _log = new();
+
+    // Persisted: objects of which this copy lacks the version that the log says. Never holds an object that the info does not cover.
+    private readonly Dictionary<ObjectId, PgVersion> _missing = [];
+
+    // From the map; _interval begins at _history.SameIntervalSince.
+    private ClusterMap _map;
+    private PoolInfo _pool;
+    private OsdId[] _up = [];
+    private OsdId[] _acting = [];
+    private GroupPhase _phase = GroupPhase.Replica;
+
+    // Replica side: this interval was activated here by its primary. Writes of the interval come only afterwards.
+    private bool _replicaActive;
+
+    // The latest time until which this OSD promised some primary not to help another one.
+    private TimeSpan _leasePromisedUntil;
+
+    private readonly Transaction _transaction = new();
+    private readonly Queue<PendingCommit> _commits = new();
+    private readonly HashSet<ulong> _refused = [];
+    private ulong _lastToken;
+    private bool _removed;
+
+    // Before any time of the loop, and far enough from the end of the range to be subtracted from.
+    private static readonly TimeSpan s_never = TimeSpan.FromDays(-10_000);
+
+    private PlacementGroup(IPlacementGroupHost host, PgId id, ClusterMap map, PgInfo info, PgHistory history)
+    {
+        _host = host;
+        Id = id;
+        _collection = new CollectionId(id);
+        _map = map;
+        _pool = map.FindPool(id.Pool)!;
+        _info = info;
+        _history = history;
+        Invariant.Holds(_pool is not null);
+        PgMapping mapping = map.Locate(id);
+        _up = mapping.Up;
+        _acting = mapping.Acting;
+        // A promise given by an earlier run of this process is not remembered, but it cannot last longer than this.
+        _leasePromisedUntil = host.StartedAt + host.Options.LeaseLength;
+    }
+
+    public PgId Id { get; }
+
+    public GroupPhase Phase => _phase;
+
+    public bool IsPrimary => Primary == _host.Self;
+
+    public OsdId Primary => _acting.Length > 0 ? _acting[0] : OsdId.None;
+
+    public bool IsMember => Array.IndexOf(_acting, _host.Self) >= 0 || Array.IndexOf(_up, _host.Self) >= 0;
+
+    public Epoch MapEpoch => _history.MapEpoch;
+
+    public Epoch Interval => _history.SameIntervalSince;
+
+    public ReadOnlySpan<OsdId> Up => _up;
+
+    public ReadOnlySpan<OsdId> Acting => _acting;
+
+    /// <summary>Makes a new, empty copy of a PG and persists it.</summary>
+    public static PlacementGroup Create(IPlacementGroupHost host, PgId id, ClusterMap map, PgHistory history, bool complete)
+    {
+        var group = new PlacementGroup(host, id, map, new PgInfo { IsComplete = complete }, history);
+        group._transaction.CreateCollection(group._collection);
+        group._transaction.Touch(group._collection, MetaObject);
+        group.PersistHistory(group._transaction);
+        group.PersistInfo(group._transaction);
+        group.SubmitMeta(group._transaction);
+        return group;
+    }
+
+    /// <summary>Loads a PG from the store, as of the map it last took account of.</summary>
+    /// <returns>The group, or null if the collection holds no PG (its creation never became durable).</returns>
+    public static PlacementGroup? Load(IPlacementGroupHost host, PgId id, Func<Epoch, ClusterMap?> mapAt)
+    {
+        var collection = new CollectionId(id);
+        if (!host.Store.TryGetAttribute(collection, MetaObject, InfoAttribute, out ReadOnlyMemory<byte> infoBytes)
+            || !host.Store.TryGetAttribute(collection, MetaObject, HistoryAttribute, out ReadOnlyMemory<byte> historyBytes))
+        {
+            return null;
+        }
+
+        var infoReader = new WireReader(infoBytes.Span);
+        var historyReader = new WireReader(historyBytes.Span);
+        PgInfo info = PgInfo.Decode(ref infoReader);
+        PgHistory history = PgHistory.Decode(ref historyReader);
+        ClusterMap? map = mapAt(history.MapEpoch);
+        if (map is null || !map.Contains(id))
+        {
+            throw new MalformedDataException($"pg {id} was last at map {history.MapEpoch}, which the disk no longer has");
+        }
+
+        var group = new PlacementGroup(host, id, map, info, history);
+        group.LoadLog();
+        return group;
+    }
+
+    /// <summary>The daemon ends: whatever still completes is ignored.</summary>
+    public void Stop()
+    {
+        _removed = true;
+        EndInterval(_history.SameIntervalSince);
+    }
+
+    /// <summary>A transaction is durable, and all before it.</summary>
+    public void OnCommitted(ulong token)
+    {
+        while (_commits.TryPeek(out PendingCommit commit) && commit.Token <= token)
+        {
+            _commits.Dequeue();
+            if (!_removed && !_refused.Remove(commit.Token))
+            {
+                HandleCommit(in commit);
+            }
+        }
+    }
+
+    /// <summary>A message from another OSD about this PG, sent in this interval.</summary>
+    public void HandleMessage(OsdId from, MessageType type, ref WireReader reader, BufferSegment data)
+    {
+        switch (type)
+        {
+            case OsdMessageType.InfoRequest:
+                AnswerInfo(from);
+                break;
+            case OsdMessageType.InfoReply:
+                HandleInfoReply(from, ref reader);
+                break;
+            case OsdMessageType.LogRequest:
+                HandleLogRequest(from, ref reader);
+                break;
+            case OsdMessageType.LogReply:
+                HandleLogReply(from, ref reader);
+                break;
+            case OsdMessageType.Activate:
+                HandleActivate(from, ref reader);
+                break;
+            case OsdMessageType.ActivateReply:
+                HandleActivateReply(from, ref reader);
+                break;
+            case OsdMessageType.ReplicaWrite:
+                HandleReplicaWrite(from, ref reader, data);
+                break;
+            case OsdMessageType.ReplicaWriteReply:
+                HandleReplicaWriteReply(from, ref reader);
+                break;
+            case OsdMessageType.Lease:
+                HandleLease(from, ref reader);
+                break;
+            case OsdMessageType.LeaseReply:
+                HandleLeaseReply(from, ref reader);
+                break;
+            case OsdMessageType.Push:
+                HandlePush(from, ref reader, data);
+                break;
+            case OsdMessageType.PushReply:
+                HandlePushReply(from, ref reader);
+                break;
+            case OsdMessageType.Pull:
+                HandlePull(from, ref reader);
+                break;
+            case OsdMessageType.Scan:
+                HandleScan(from, ref reader);
+                break;
+            case OsdMessageType.ScanReply:
+                HandleScanReply(from, ref reader);
+                break;
+            case OsdMessageType.BackfillProgress:
+                HandleBackfillProgress(from, ref reader);
+                break;
+            case OsdMessageType.BackfillProgressReply:
+                HandleBackfillProgressReply(from, ref reader);
+                break;
+            case OsdMessageType.Remove:
+                HandleRemove(from);
+                break;
+            case OsdMessageType.Notify:
+                HandleNotify(from, ref reader);
+                break;
+            case OsdMessageType.HistoryUpdate:
+                HandleHistoryUpdate(from, ref reader);
+                break;
+            default:
+                throw new MalformedDataException($"message {(ushort)type:x} is none about a PG");
+        }
+    }
+
+    /// <summary>A connection to another OSD opened: whatever it still owes us is asked again.</summary>
+    public void OnPeerConnected(OsdId peer)
+    {
+        if (IsPrimary)
+        {
+            ResendPeering(peer);
+            ResendWrites(peer);
+            ResendRecovery(peer);
+            ResendBackfill(peer);
+        }
+        else if (!IsMember && Primary == peer)
+        {
+            SendNotify();
+        }
+    }
+
+    /// <summary>Comes several times a second.</summary>
+    public void Tick()
+    {
+        if (IsPrimary)
+        {
+            TickPeering();
+            TickLease();
+            TickRecovery();
+        }
+        else
+        {
+            RetryStalledWrites();
+            if (!IsMember && Primary.IsSome)
+            {
+                TickStray();
+            }
+        }
+    }
+
+    /// <summary>Asserts what must hold between events.</summary>
+    public void CheckInvariants()
+    {
+        Invariant.Holds(_info.LogTail <= _info.LastUpdate);
+        Invariant.Holds(_log.Count == 0 ? _info.LastUpdate == _info.LogTail : _log.Entries[^1].Version == _info.LastUpdate);
+        Invariant.Holds(_log.Count == 0 || _log.Entries[0].Version > _info.LogTail);
+        Invariant.Holds(_info.LastEpochStarted <= _history.SameIntervalSince || _history.IntervalUncertain);
+        Invariant.Holds(_phase == GroupPhase.Replica || IsPrimary);
+        Invariant.Holds(_history.Past.TrueForAll(interval => interval.Last >= _history.LastEpochClean));
+        foreach ((ObjectId id, _) in _missing)
+        {
+            Invariant.Holds(_info.Covers(id));
+        }
+
+        CheckPrimaryInvariants();
+    }
+
+    private void CheckPrimaryInvariants()
+    {
+        Invariant.Holds(_phase == GroupPhase.Active || _inFlight.Count == 0);
+        if (_phase != GroupPhase.Active)
+        {
+            return;
+        }
+
+        // Invariant 2: nothing of this interval without up_thru in the map, and none of it without all members' consent.
+        Invariant.Holds(_map.FindOsd(_host.Self) is { } self && self.UpThru >= Interval);
+        Invariant.Holds(_info.LastEpochStarted == Interval);
+        Invariant.Holds(_info.IsComplete);
+        foreach (OsdId osd in _acting)
+        {
+            Invariant.Holds(osd == _host.Self || (_peers.TryGetValue(osd, out PeerState? peer) && peer.IsActivated && peer.Info.IsComplete));
+        }
+
+        PgVersion last = _committedTo;
+        foreach (InFlightWrite write in _inFlight)
+        {
+            Invariant.Holds(write.Entry.Version > last);
+            last = write.Entry.Version;
+        }
+
+        Invariant.Holds(last <= _info.LastUpdate);
+        Invariant.Holds(_inFlight.Count == 0 || _acting.Length >= _pool.MinSize);
+    }
+
+    private static bool Same(OsdId[] left, OsdId[] right) => left.AsSpan().SequenceEqual(right);
+
+    private GroupHeader Header => new(Id, _map.Epoch, _history.SameIntervalSince);
+
+    private WireWriter Begin()
+    {
+        WireWriter writer = _host.Scratch();
+        Header.Encode(writer);
+        return writer;
+    }
+
+    private ulong NextToken(CommitKind kind, OsdId peer = default, PgVersion version = default, object? subject = null)
+    {
+        ulong token = ++_lastToken;
+        _commits.Enqueue(new PendingCommit(token, kind, _history.SameIntervalSince, peer, version, subject));
+        return token;
+    }
+
+    // The transaction is cleared in any case.
+    private bool TrySubmit(Transaction transaction, CommitKind kind, OsdId peer = default, PgVersion version = default, object? subject = null)
+    {
+        ulong token = NextToken(kind, peer, version, subject);
+        bool applied = _host.Submit(this, transaction, token);
+        if (!applied)
+        {
+            _refused.Add(token); // what stands in the queue for it must not be taken for a commit
+        }
+
+        transaction.Clear();
+        return applied;
+    }
+
+    // For small metadata that must go through: a disk too full for it cannot go on.
+    private void SubmitMeta(Transaction transaction, CommitKind kind = CommitKind.None, OsdId peer = default, PgVersion version = default, object? subject = null)
+    {
+        if (!TrySubmit(transaction, kind, peer, version, subject))
+        {
+            throw new StoreFullException($"pg {Id}: no room for the group's own metadata");
+        }
+    }
+
+    private void PersistInfo(Transaction transaction)
+    {
+        WireWriter writer = _host.Scratch();
+        _info.Encode(writer);
+        transaction.SetAttribute(_collection, MetaObject, InfoAttribute, writer.ToArray());
+    }
+
+    private void PersistHistory(Transaction transaction)
+    {
+        WireWriter writer = _host.Scratch();
+        _history.Encode(writer);
+        transaction.SetAttribute(_collection, MetaObject, HistoryAttribute, writer.ToArray());
+    }
+
+    private void PersistEntry(Transaction transaction, PgLogEntry entry)
+    {
+        WireWriter writer = _host.Scratch();
+        entry.Encode(writer);
+        transaction.SetOmap(_collection, MetaObject, PgLog.Key('L', entry.Version), writer.ToArray());
+    }
+
+    private void PersistDuplicate(Transaction transaction, DuplicateEntry duplicate)
+    {
+        var value = new byte[16];
+        System.Buffers.Binary.BinaryPrimitives.WriteUInt64LittleEndian(value, duplicate.Operation.Client);
+        System.Buffers.Binary.BinaryPrimitives.WriteUInt64LittleEndian(value.AsSpan(8), duplicate.Operation.Sequence);
+        transaction.SetOmap(_collection, MetaObject, PgLog.Key('D', duplicate.Version), value);
+    }
+
+    private byte[] ObjectKey(char letter, ObjectId id)
+    {
+        WireWriter writer = _host.Scratch();
+        writer.WriteByte((byte)letter);
+        id.Encode(writer);
+        return writer.ToArray();
+    }
+
+    private void SetMissing(Transaction transaction, ObjectId id, PgVersion need)
+    {
+        if (_missing.TryGetValue(id, out PgVersion known) && known == need)
+        {
+            return;
+        }
+
+        _missing[id] = need;
+        byte[] key = ObjectKey('M', id);
+        WireWriter writer = _host.Scratch();
+        writer.WriteVersion(need);
+        transaction.SetOmap(_collection, MetaObject, key, writer.ToArray());
+    }
+
+    private void ClearMissing(Transaction transaction, ObjectId id)
+    {
+        if (_missing.Remove(id))
+        {
+            transaction.RemoveOmap(_collection, MetaObject, ObjectKey('M', id));
+        }
+    }
+
+    private void LoadLog()
+    {
+        var entries = new List<KeyValuePair<ReadOnlyMemory<byte>, ReadOnlyMemory<byte>>>();
+        byte[] from = [];
+        bool more = true;
+        var duplicates = new List<DuplicateEntry>();
+        while (more)
+        {
+            entries.Clear();
+            more = _host.Store.ListOmap(_collection, MetaObject, from, 1024, entries);
+            foreach ((ReadOnlyMemory<byte> key, ReadOnlyMemory<byte> value) in entries)
+            {
+                LoadOmap(key.Span, value.Span);
+            }
+
+            from = entries.Count > 0 ? [.. entries[^1].Key.Span, 0] : from;
+        }
+
+        if (_receiving.Count > 0)
+        {
+            DropReceived();
+        }
+
+        PgVersion head = _log.Count > 0 ? _log.Entries[^1].Version : _info.LogTail;
+        if (head != _info.LastUpdate)
+        {
+            throw new MalformedDataException($"pg {Id}: the log ends at {head}, the info says {_info.LastUpdate}");
+        }
+    }
+
+    private void LoadOmap(ReadOnlySpan<byte> key, ReadOnlySpan<byte> value)
+    {
+        var keyReader = new WireReader(key[1..]);
+        var valueReader = new WireReader(value);
+        switch ((char)key[0])
+        {
+            case 'D':
+                _log.AddDuplicate(new DuplicateEntry(
+                    new OperationId(valueReader.ReadUInt64(), valueReader.ReadUInt64()),
+                    new PgVersion(
+                        new Epoch(System.Buffers.Binary.BinaryPrimitives.ReadUInt32BigEndian(key[1..])),
+                        System.Buffers.Binary.BinaryPrimitives.ReadUInt64BigEndian(key[5..]))));
+                break;
+            case 'L':
+                _log.Add(PgLogEntry.Decode(ref valueReader));
+                break;
+            case 'M':
+                ObjectId missing = ObjectId.Decode(ref keyReader);
+                _missing[missing] = valueReader.ReadPgVersion();
+                break;
+            case 'T':
+                _receiving.Add(ObjectId.Decode(ref keyReader), new Receiving(OsdId.None, PgVersion.Zero));
+                break;
+            default:
+                throw new MalformedDataException($"pg {Id}: metadata key of unknown kind {key[0]}");
+        }
+    }
+
+    // The version of this OSD's copy, transactions under way included; Zero if there is none.
+    private PgVersion LocalVersion(ObjectId id)
+    {
+        if (!_host.Store.TryGetAttribute(_collection, id, VersionAttribute, out ReadOnlyMemory<byte> value))
+        {
+            return PgVersion.Zero;
+        }
+
+        var reader = new WireReader(value.Span);
+        reader.ReadVersion(1, "object version");
+        return reader.ReadPgVersion();
+    }
+
+    private static byte[] EncodeVersion(PgVersion version)
+    {
+        var value = new byte[13];
+        value[0] = 1;
+        System.Buffers.Binary.BinaryPrimitives.WriteUInt32LittleEndian(value.AsSpan(1), version.Epoch.Value);
+        System.Buffers.Binary.BinaryPrimitives.WriteUInt64LittleEndian(value.AsSpan(5), version.Number);
+        return value;
+    }
+
+    private enum CommitKind : byte
+    {
+        None,
+        LocalWrite,
+        ReplicaWrite,
+        PrimaryActivated,
+        ReplicaActivated,
+        PushApplied,
+        BackfillProgress,
+        Removed,
+    }
+
+    // Commits complete in the order of submission, so a queue holds what each one is for.
+    private readonly record struct PendingCommit(ulong Token, CommitKind Kind, Epoch Interval, OsdId Peer, PgVersion Version, object? Subject);
+
+    private void HandleCommit(in PendingCommit commit)
+    {
+        if (commit.Interval != _history.SameIntervalSince && commit.Kind != CommitKind.Removed)
+        {
+            return; // what it was for ended with its interval
+        }
+
+        switch (commit.Kind)
+        {
+            case CommitKind.LocalWrite:
+                OnLocalWriteDurable(commit.Version);
+                break;
+            case CommitKind.ReplicaWrite:
+                AnswerReplicaWrite(commit.Peer, commit.Version);
+                break;
+            case CommitKind.PrimaryActivated:
+                OnPrimaryActivated();
+                break;
+            case CommitKind.ReplicaActivated:
+                OnReplicaActivated(commit.Peer);
+                break;
+            case CommitKind.PushApplied:
+                OnPushDurable(commit.Peer, (ObjectId)commit.Subject!, commit.Version);
+                break;
+            case CommitKind.BackfillProgress:
+                AnswerBackfillProgress(commit.Peer);
+                break;
+            case CommitKind.Removed:
+                break;
+            default:
+                break;
+        }
+    }
+}

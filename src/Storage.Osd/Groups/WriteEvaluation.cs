@@ -1,0 +1,541 @@
+using System.Text;
+using Storage.Cluster;
+using Storage.Coding;
+using Storage.Messaging;
+using Storage.ObjectStore;
+using Storage.Reactor;
+
+namespace Storage.Osd;
+
+/// <summary>
+/// Turns the steps of one client operation into one transaction on one object, judging each step by what the steps before it
+/// make of the object. Nothing is applied here; when a step fails, the transaction is to be thrown away.
+/// </summary>
+internal struct WriteEvaluation
+{
+    /// <summary>Before the names of clients' attributes, which so cannot collide with the group's own.</summary>
+    public const string UserPrefix = "u.";
+
+    private const long ListBytes = 1 << 20;
+    private readonly IObjectStore _store;
+    private readonly CollectionId _collection;
+    private readonly ClientOperation _operation;
+    private readonly Transaction _transaction;
+    private readonly WireWriter _reply;
+    private readonly long _largest;
+    private int _dataUsed;
+
+    public WriteEvaluation(IObjectStore store, CollectionId collection, long largest, PgVersion prior, ClientOperation operation, Transaction transaction, WireWriter reply)
+    {
+        _store = store;
+        _collection = collection;
+        _largest = largest;
+        _operation = operation;
+        _transaction = transaction;
+        _reply = reply;
+        Prior = prior;
+        Existed = store.TryStat(collection, operation.Object, out long size);
+        Exists = Existed;
+        SizeBefore = Existed ? size : 0;
+        SizeAfter = SizeBefore;
+        reply.Clear();
+    }
+
+    public bool Existed;
+    public bool Exists;
+    public long SizeBefore;
+    public long SizeAfter;
+    public PgVersion Prior;
+    public bool Grows;
+    public bool HasInline;
+    public int Answered;
+
+    public ResultCode Run()
+    {
+        if (_operation.Object.Name.Length == 0)
+        {
+            return ResultCode.Invalid;
+        }
+
+        var reader = new WireReader(_operation.Steps);
+        for (int i = 0; i < _operation.StepCount; i++)
+        {
+            OperationStep step = OperationStep.Decode(ref reader);
+            int before = _reply.Length;
+            ResultCode result = RunStep(in step);
+            if (_reply.Length == before)
+            {
+                OperationReply.EncodeStep(_reply, result, 0, default);
+            }
+
+            Answered++;
+            if (result != ResultCode.Ok)
+            {
+                return result;
+            }
+        }
+
+        return ResultCode.Ok;
+    }
+
+    private ResultCode RunStep(in OperationStep step)
+    {
+        ObjectId id = _operation.Object;
+        switch (step.Code)
+        {
+            case OperationCode.Write or OperationCode.WriteFull or OperationCode.Append:
+                return RunData(in step);
+            case OperationCode.Zero:
+                if (step.Offset < 0 || step.Length < 0)
+                {
+                    return ResultCode.Invalid;
+                }
+
+                if (Exists && step.Offset < SizeAfter && step.Length > 0)
+                {
+                    _transaction.Zero(_collection, id, step.Offset, Math.Min(step.Length, SizeAfter - step.Offset));
+                }
+
+                return ResultCode.Ok;
+            case OperationCode.Truncate:
+                if (step.Offset < 0 || step.Offset > _largest)
+                {
+                    return step.Offset < 0 ? ResultCode.Invalid : ResultCode.TooLarge;
+                }
+
+                _transaction.Truncate(_collection, id, step.Offset);
+                Grows |= !Exists || step.Offset > SizeAfter;
+                Exists = true;
+                SizeAfter = step.Offset;
+                return ResultCode.Ok;
+            case OperationCode.Remove:
+                if (!Exists)
+                {
+                    return ResultCode.NotFound;
+                }
+
+                _transaction.Remove(_collection, id);
+                Exists = false;
+                SizeAfter = 0;
+                return ResultCode.Ok;
+            case OperationCode.Create:
+                if (Exists)
+                {
+                    return step.Length == 1 ? ResultCode.Exists : ResultCode.Ok;
+                }
+
+                Create();
+                return ResultCode.Ok;
+            case OperationCode.SetAttribute:
+                Create();
+                _transaction.SetAttribute(_collection, id, AttributeName(step.Key), step.Value.ToArray());
+                return ResultCode.Ok;
+            case OperationCode.RemoveAttribute:
+                if (Exists)
+                {
+                    _transaction.RemoveAttribute(_collection, id, AttributeName(step.Key));
+                }
+
+                return ResultCode.Ok;
+            case OperationCode.SetOmap:
+                Create();
+                _transaction.SetOmap(_collection, id, step.Key.ToArray(), step.Value.ToArray());
+                return ResultCode.Ok;
+            case OperationCode.RemoveOmap:
+                if (Exists)
+                {
+                    _transaction.RemoveOmap(_collection, id, step.Key.ToArray());
+                }
+
+                return ResultCode.Ok;
+            case OperationCode.RemoveOmapRange:
+                if (Exists && step.Key.SequenceCompareTo(step.Value) < 0)
+                {
+                    _transaction.RemoveOmapRange(_collection, id, step.Key.ToArray(), step.Value.ToArray());
+                }
+
+                return ResultCode.Ok;
+            case OperationCode.ClearOmap:
+                if (Exists)
+                {
+                    _transaction.ClearOmap(_collection, id);
+                }
+
+                return ResultCode.Ok;
+            default:
+                return RunQuery(in step);
+        }
+    }
+
+    private void Create()
+    {
+        if (!Exists)
+        {
+            _transaction.Touch(_collection, _operation.Object);
+            Exists = true;
+            SizeAfter = 0;
+        }
+
+        Grows = true;
+    }
+
+    private ResultCode RunData(in OperationStep step)
+    {
+        BufferSegment data = _operation.Data;
+        if (step.Length < 0 || step.Length > data.Length - _dataUsed || (step.Code == OperationCode.Write && step.Offset < 0))
+        {
+            return ResultCode.Invalid;
+        }
+
+        long offset = step.Code switch { OperationCode.Write => step.Offset, OperationCode.Append => SizeAfter, _ => 0 };
+        if (offset > _largest - step.Length)
+        {
+            return ResultCode.TooLarge;
+        }
+
+        ObjectId id = _operation.Object;
+        Create();
+        if (step.Code == OperationCode.WriteFull)
+        {
+            _transaction.Truncate(_collection, id, 0);
+            SizeAfter = 0;
+        }
+
+        if (step.Length > 0)
+        {
+            _transaction.Write(_collection, id, offset, data.Slice(_dataUsed, (int)step.Length));
+            _dataUsed += (int)step.Length;
+            SizeAfter = Math.Max(SizeAfter, offset + step.Length);
+        }
+        else if (_transaction.Count == 0)
+        {
+            _transaction.Touch(_collection, id);
+        }
+
+        return ResultCode.Ok;
+    }
+
+    // Guards, and reads of metadata. Both see what earlier steps of the operation do.
+    private ResultCode RunQuery(in OperationStep step)
+    {
+        switch (step.Code)
+        {
+            case OperationCode.AssertExists:
+                return Exists ? ResultCode.Ok : ResultCode.NotFound;
+            case OperationCode.AssertMissing:
+                return Exists ? ResultCode.Exists : ResultCode.Ok;
+            case OperationCode.AssertVersion:
+                return (ulong)step.Offset == (Existed ? Prior.Number : 0) ? ResultCode.Ok : ResultCode.GuardFailed;
+            case OperationCode.CompareAttribute:
+                TryGetAttribute(AttributeName(step.Key), out ReadOnlyMemory<byte> attribute);
+                return attribute.Span.SequenceEqual(step.Value) ? ResultCode.Ok : ResultCode.GuardFailed;
+            case OperationCode.CompareOmap:
+                TryGetOmap(step.Key, out ReadOnlyMemory<byte> omap);
+                return omap.Span.SequenceEqual(step.Value) ? ResultCode.Ok : ResultCode.GuardFailed;
+            case OperationCode.GetAttribute:
+                return TryGetAttribute(AttributeName(step.Key), out ReadOnlyMemory<byte> value) ? Answer(value.Span) : ResultCode.NotFound;
+            case OperationCode.GetOmap:
+                return TryGetOmap(step.Key, out ReadOnlyMemory<byte> entry) ? Answer(entry.Span) : ResultCode.NotFound;
+            case OperationCode.Stat:
+                if (!Exists)
+                {
+                    return ResultCode.NotFound;
+                }
+
+                Span<byte> stat = stackalloc byte[20];
+                EncodeStat(stat, SizeAfter, Existed ? Prior : PgVersion.Zero);
+                return Answer(stat);
+            default:
+                // Reads of data and listings do not mix with changes in one operation.
+                return ResultCode.NotSupported;
+        }
+    }
+
+    private ResultCode Answer(ReadOnlySpan<byte> inline)
+    {
+        HasInline = true;
+        OperationReply.EncodeStep(_reply, ResultCode.Ok, 0, inline);
+        return ResultCode.Ok;
+    }
+
+    private readonly bool TryGetAttribute(string name, out ReadOnlyMemory<byte> value)
+    {
+        value = default;
+        ReadOnlySpan<TransactionStep> steps = _transaction.Steps;
+        for (int i = steps.Length - 1; i >= 0; i--)
+        {
+            ref readonly TransactionStep step = ref steps[i];
+            switch (step.Code)
+            {
+                case TransactionCode.SetAttribute when step.Name == name:
+                    value = step.Value;
+                    return true;
+                case TransactionCode.Remove:
+                case TransactionCode.RemoveAttribute when step.Name == name:
+                    return false;
+                default:
+                    break;
+            }
+        }
+
+        return _store.TryGetAttribute(_collection, _operation.Object, name, out value);
+    }
+
+    private readonly bool TryGetOmap(ReadOnlySpan<byte> key, out ReadOnlyMemory<byte> value)
+    {
+        value = default;
+        ReadOnlySpan<TransactionStep> steps = _transaction.Steps;
+        for (int i = steps.Length - 1; i >= 0; i--)
+        {
+            ref readonly TransactionStep step = ref steps[i];
+            switch (step.Code)
+            {
+                case TransactionCode.SetOmap when key.SequenceEqual(step.Key.Span):
+                    value = step.Value;
+                    return true;
+                case TransactionCode.Remove or TransactionCode.ClearOmap:
+                case TransactionCode.RemoveOmap when key.SequenceEqual(step.Key.Span):
+                case TransactionCode.RemoveOmapRange when key.SequenceCompareTo(step.Key.Span) >= 0 && key.SequenceCompareTo(step.Value.Span) < 0:
+                    return false;
+                default:
+                    break;
+            }
+        }
+
+        return _store.TryGetOmap(_collection, _operation.Object, key, out value);
+    }
+
+    internal static string AttributeName(ReadOnlySpan<byte> name) => UserPrefix + Encoding.UTF8.GetString(name);
+
+    internal static void EncodeStat(Span<byte> destination, long size, PgVersion version)
+    {
+        System.Buffers.Binary.BinaryPrimitives.WriteInt64LittleEndian(destination, size);
+        System.Buffers.Binary.BinaryPrimitives.WriteUInt32LittleEndian(destination[8..], version.Epoch.Value);
+        System.Buffers.Binary.BinaryPrimitives.WriteUInt64LittleEndian(destination[12..], version.Number);
+    }
+
+    /// <summary>Runs a step that only reads metadata, outside of a write.</summary>
+    internal static ResultCode ReadMetadata(IObjectStore store, CollectionId collection, ObjectId id, PgVersion version, in OperationStep step, WireWriter reply)
+    {
+        if (step.Code == OperationCode.ListObjects)
+        {
+            return ListObjects(store, collection, in step, reply);
+        }
+
+        bool exists = store.TryStat(collection, id, out long size);
+        switch (step.Code)
+        {
+            case OperationCode.AssertMissing:
+                return exists ? ResultCode.Exists : ResultCode.Ok;
+            case OperationCode.AssertVersion:
+                return (ulong)step.Offset == (exists ? version.Number : 0) ? ResultCode.Ok : ResultCode.GuardFailed;
+            case OperationCode.CompareAttribute:
+                store.TryGetAttribute(collection, id, AttributeName(step.Key), out ReadOnlyMemory<byte> attribute);
+                return attribute.Span.SequenceEqual(step.Value) ? ResultCode.Ok : ResultCode.GuardFailed;
+            case OperationCode.CompareOmap:
+                store.TryGetOmap(collection, id, step.Key, out ReadOnlyMemory<byte> omap);
+                return omap.Span.SequenceEqual(step.Value) ? ResultCode.Ok : ResultCode.GuardFailed;
+            default:
+                break;
+        }
+
+        if (!exists)
+        {
+            return ResultCode.NotFound;
+        }
+
+        switch (step.Code)
+        {
+            case OperationCode.AssertExists:
+                return ResultCode.Ok;
+            case OperationCode.Stat:
+                Span<byte> stat = stackalloc byte[20];
+                EncodeStat(stat, size, version);
+                OperationReply.EncodeStep(reply, ResultCode.Ok, 0, stat);
+                return ResultCode.Ok;
+            case OperationCode.GetAttribute:
+                return Reply(store.TryGetAttribute(collection, id, AttributeName(step.Key), out ReadOnlyMemory<byte> one), one, reply);
+            case OperationCode.GetOmap:
+                return Reply(store.TryGetOmap(collection, id, step.Key, out ReadOnlyMemory<byte> entry), entry, reply);
+            case OperationCode.GetAttributes:
+                ListAttributes(store, collection, id, reply);
+                return ResultCode.Ok;
+            case OperationCode.ListOmap:
+                return ListOmap(store, collection, id, in step, reply);
+            case OperationCode.ListExtents:
+                return ListExtents(store, collection, id, in step, reply);
+            default:
+                return ResultCode.NotSupported;
+        }
+    }
+
+    private static ResultCode Reply(bool found, ReadOnlyMemory<byte> value, WireWriter reply)
+    {
+        if (!found)
+        {
+            return ResultCode.NotFound;
+        }
+
+        OperationReply.EncodeStep(reply, ResultCode.Ok, 0, value.Span);
+        return ResultCode.Ok;
+    }
+
+    // A step's answer whose length is known only afterwards.
+    private static int BeginInline(WireWriter reply)
+    {
+        reply.WriteInt32((int)ResultCode.Ok);
+        reply.WriteInt32(0);
+        reply.WriteInt32(0);
+        return reply.Length;
+    }
+
+    private static void ListAttributes(IObjectStore store, CollectionId collection, ObjectId id, WireWriter reply)
+    {
+        int start = BeginInline(reply);
+        reply.WriteInt32(0);
+        int count = 0;
+        foreach ((string name, ReadOnlyMemory<byte> value) in store.GetAttributes(collection, id))
+        {
+            if (name.StartsWith(UserPrefix, StringComparison.Ordinal))
+            {
+                reply.WriteString(name[UserPrefix.Length..]);
+                reply.WriteBytes(value.Span);
+                count++;
+            }
+        }
+
+        reply.PatchInt32(start, count);
+        reply.PatchInt32(start - 4, reply.Length - start);
+    }
+
+    private static ResultCode ListOmap(IObjectStore store, CollectionId collection, ObjectId id, in OperationStep step, WireWriter reply)
+    {
+        if (step.Length < 1)
+        {
+            return ResultCode.Invalid;
+        }
+
+        ReadOnlySpan<byte> prefix = step.Value;
+        ReadOnlySpan<byte> from = step.Key.SequenceCompareTo(prefix) < 0 ? prefix : step.Key;
+        var entries = new List<KeyValuePair<ReadOnlyMemory<byte>, ReadOnlyMemory<byte>>>();
+        int start = BeginInline(reply);
+        reply.WriteBoolean(false);
+        reply.WriteInt32(0);
+        int count = 0;
+        bool storeHasMore = true, more = false;
+        while (storeHasMore && !more)
+        {
+            entries.Clear();
+            storeHasMore = store.ListOmap(collection, id, from, (int)Math.Min(step.Length - count + 1, 256), entries);
+            foreach ((ReadOnlyMemory<byte> key, ReadOnlyMemory<byte> value) in entries)
+            {
+                if (!key.Span.StartsWith(prefix))
+                {
+                    storeHasMore = false;
+                    break;
+                }
+
+                if (count >= step.Length || reply.Length - start > ListBytes)
+                {
+                    more = true;
+                    break;
+                }
+
+                reply.WriteBytes(key.Span);
+                reply.WriteBytes(value.Span);
+                count++;
+            }
+
+            if (entries.Count == 0)
+            {
+                break;
+            }
+
+            from = (byte[])[.. entries[^1].Key.Span, 0];
+        }
+
+        reply.PatchByte(start, more ? (byte)1 : (byte)0);
+        reply.PatchInt32(start + 1, count);
+        reply.PatchInt32(start - 4, reply.Length - start);
+        return ResultCode.Ok;
+    }
+
+    private static ResultCode ListExtents(IObjectStore store, CollectionId collection, ObjectId id, in OperationStep step, WireWriter reply)
+    {
+        if (step.Offset < 0 || step.Length < 0)
+        {
+            return ResultCode.Invalid;
+        }
+
+        var extents = new List<DataExtent>();
+        store.ListExtents(collection, id, step.Offset, step.Length, extents);
+        int start = BeginInline(reply);
+        reply.WriteInt32(extents.Count);
+        foreach (DataExtent extent in extents)
+        {
+            reply.WriteInt64(extent.Offset);
+            reply.WriteInt64(extent.Length);
+        }
+
+        reply.PatchInt32(start - 4, reply.Length - start);
+        return ResultCode.Ok;
+    }
+
+    private static ResultCode ListObjects(IObjectStore store, CollectionId collection, in OperationStep step, WireWriter reply)
+    {
+        if (step.Length < 1)
+        {
+            return ResultCode.Invalid;
+        }
+
+        ObjectId? from = null;
+        if (!step.Key.IsEmpty)
+        {
+            var reader = new WireReader(step.Key);
+            from = ObjectId.Decode(ref reader);
+        }
+
+        int limit = (int)Math.Min(step.Length, 4096);
+        int start = BeginInline(reply);
+        reply.WriteBoolean(false);
+        reply.WriteInt32(0);
+        int count = 0;
+        bool more = true;
+        var ids = new List<ObjectId>();
+        while (more && count < limit)
+        {
+            ids.Clear();
+            more = store.ListObjects(collection, from, limit - count + 1, ids);
+            foreach (ObjectId id in ids)
+            {
+                if (id.Snapshot != ObjectId.NoSnapshot)
+                {
+                    continue; // clones, and what is not the client's
+                }
+
+                if (count == limit)
+                {
+                    more = true;
+                    break;
+                }
+
+                id.Encode(reply);
+                count++;
+            }
+
+            if (ids.Count == 0)
+            {
+                break;
+            }
+
+            // The id after the last one: nothing sorts between an id and the same with the next snapshot number.
+            ObjectId last = ids[^1];
+            from = last.Snapshot == ulong.MaxValue ? new ObjectId(last.Name + "\0", last.Hash, 0) : last.WithSnapshot(last.Snapshot + 1);
+        }
+
+        reply.PatchByte(start, more ? (byte)1 : (byte)0);
+        reply.PatchInt32(start + 1, count);
+        reply.PatchInt32(start - 4, reply.Length - start);
+        return ResultCode.Ok;
+    }
+}

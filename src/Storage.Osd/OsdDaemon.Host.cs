@@ -1,0 +1,145 @@
+using Storage.Cluster;
+using Storage.Coding;
+using Storage.Messaging;
+using Storage.ObjectStore;
+using Storage.Reactor;
+
+namespace Storage.Osd;
+
+// What the daemon does for its placement groups.
+public sealed partial class OsdDaemon
+{
+    private readonly HashSet<PgId> _backfills = [];
+    private Epoch _upThruAsked;
+
+    OsdId IPlacementGroupHost.Self => Id;
+
+    OsdOptions IPlacementGroupHost.Options => _options;
+
+    TimeSpan IPlacementGroupHost.Now => _loop.Now;
+
+    TimeSpan IPlacementGroupHost.StartedAt => _startedAt;
+
+    Epoch IPlacementGroupHost.DiskSince => _maps.DiskSince;
+
+    IObjectStore IPlacementGroupHost.Store => _store;
+
+    OsdCounters IPlacementGroupHost.Counters => _counters;
+
+    WireWriter IPlacementGroupHost.Scratch()
+    {
+        _scratch.Clear();
+        return _scratch;
+    }
+
+    bool IPlacementGroupHost.Submit(PlacementGroup group, Transaction transaction, ulong token)
+    {
+        if (!_running)
+        {
+            return true; // the process is as good as dead: nothing it does counts, and nobody is told
+        }
+
+        try
+        {
+            _store.Submit(transaction, group, token);
+            return true;
+        }
+        catch (StoreFullException)
+        {
+            return false;
+        }
+    }
+
+    void IPlacementGroupHost.Send(OsdId target, MessageType type, WireWriter body, ReadOnlySpan<BufferSegment> data)
+    {
+        if (_running && IsUp)
+        {
+            FindPeer(target)?.Send(type, body.WrittenSpan, data);
+        }
+    }
+
+    void IPlacementGroupHost.Answer(OsdId target, MessageType type, WireWriter body, ReadOnlySpan<BufferSegment> data)
+    {
+        if (!_running || !IsUp || !_inbound.TryGetValue(target, out IConnection? connection))
+        {
+            return;
+        }
+
+        if (data.Length <= 1)
+        {
+            connection.Send(type, body.WrittenSpan, data.IsEmpty ? default : data[0]);
+        }
+        else
+        {
+            connection.Send(type, body.WrittenSpan, data);
+        }
+    }
+
+    void IPlacementGroupHost.Complete(ClientOperation operation, ResultCode result, PgVersion version, int stepCount, ReadOnlySpan<byte> steps, ReadOnlySpan<BufferSegment> data) =>
+        Complete(operation, result, version, stepCount, steps, data);
+
+    void IPlacementGroupHost.Drop(ClientOperation operation) => End(operation);
+
+    void IPlacementGroupHost.Wake(PlacementGroup group, TimeSpan delay) => _loop.Schedule(
+        delay,
+        state =>
+        {
+            if (_running && IsUp)
+            {
+                ((PlacementGroup)state!).Tick();
+            }
+        },
+        group);
+
+    void IPlacementGroupHost.RequestUpThru(Epoch want)
+    {
+        if (Map!.FindOsd(Id) is { } self && want > self.UpThru)
+        {
+            _upThruAsked = want > _upThruAsked ? want : _upThruAsked;
+            _control.Clear();
+            new OsdAlive(Id, self.UpFrom, _upThruAsked).Encode(_control);
+            _monitor.Ask(MessageType.OsdAlive, _control.WrittenSpan);
+        }
+    }
+
+    void IPlacementGroupHost.RequestPgTemp(PgId group, OsdId[] acting)
+    {
+        _control.Clear();
+        new PgTempRequest(Id, group, acting, Map!.Epoch).Encode(_control);
+        _monitor.Ask(MessageType.PgTempRequest, _control.WrittenSpan);
+    }
+
+    bool IPlacementGroupHost.IsKnownDead(OsdId osd, Epoch upFrom) =>
+        (_knownDead.TryGetValue(osd, out Epoch dead) && dead >= upFrom) || (Map?.FindOsd(osd) is { } record && record.UpFrom > upFrom);
+
+    bool IPlacementGroupHost.TryReserveBackfill(PgId group)
+    {
+        if (_backfills.Count < _options.BackfillGroups)
+        {
+            _backfills.Add(group);
+        }
+
+        return _backfills.Contains(group);
+    }
+
+    void IPlacementGroupHost.ReleaseBackfill(PgId group) => _backfills.Remove(group);
+
+    void IPlacementGroupHost.StateChanged()
+    {
+        if (!_statisticsDue && _running)
+        {
+            _statisticsDue = true;
+            _loop.Schedule(TimeSpan.FromMilliseconds(50), static state => ((OsdDaemon)state!).SendDueStatistics(), this);
+        }
+    }
+
+    void IPlacementGroupHost.Removed(PlacementGroup group) => _groups.Remove(group.Id);
+
+    private void SendDueStatistics()
+    {
+        if (_running && _statisticsDue && IsUp)
+        {
+            SendStatistics();
+        }
+    }
+}

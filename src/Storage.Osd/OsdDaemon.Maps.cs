@@ -1,0 +1,255 @@
+using Storage.Cluster;
+using Storage.Coding;
+using Storage.Messaging;
+using Storage.ObjectStore;
+
+namespace Storage.Osd;
+
+// Following the cluster map.
+public sealed partial class OsdDaemon
+{
+    private readonly Transaction _mapTransaction = new();
+    private Epoch _trimmedAt;
+
+    private void LoadGroups()
+    {
+        foreach (CollectionId collection in _store.ListCollections())
+        {
+            if (collection == CollectionId.Meta)
+            {
+                continue;
+            }
+
+            PlacementGroup? group = PlacementGroup.Load(this, collection.Group, _maps.MapAt);
+            if (group is not null)
+            {
+                _groups.Add(collection.Group, group);
+            }
+        }
+
+        foreach (PlacementGroup group in _groups.Values.ToArray())
+        {
+            CatchUp(group);
+        }
+
+        _maps.ForgetBefore(new Epoch(Math.Max(1, (Map?.Epoch.Value ?? 1) - Math.Min(256, (Map?.Epoch.Value ?? 1) - 1))));
+    }
+
+    // Takes a group that was loaded through the maps since it was last persisted.
+    private void CatchUp(PlacementGroup group)
+    {
+        while (group.MapEpoch < Map!.Epoch)
+        {
+            ClusterMap? next = _maps.MapAt(group.MapEpoch.Next);
+            if (next is null)
+            {
+                next = Map; // maps were skipped; peers know what happened in between
+                if (next.Contains(group.Id))
+                {
+                    group.SkipToMap(next);
+                    continue;
+                }
+            }
+
+            if (!next.Contains(group.Id))
+            {
+                DeleteGroup(group);
+                return;
+            }
+
+            group.AdvanceMap(next);
+        }
+    }
+
+    private void HandleMapUpdate(MapUpdate update)
+    {
+        Epoch before = Map?.Epoch ?? Epoch.None;
+        if (!update.Full.IsEmpty)
+        {
+            TakeWhole(update.Full);
+        }
+
+        foreach (ReadOnlyMemory<byte> bytes in update.Increments)
+        {
+            ClusterMapIncrement change = ClusterMapIncrement.Decode(bytes.Span);
+            if (Map is null || change.Epoch > Map.Epoch.Next)
+            {
+                _monitor.Subscribe(); // something between is missing
+                break;
+            }
+
+            if (change.Epoch == Map.Epoch.Next)
+            {
+                TakeNext(_maps.Add(_mapTransaction, change, bytes));
+            }
+        }
+
+        if (_running && Map is not null && Map.Epoch != before)
+        {
+            ApplyMaps();
+        }
+    }
+
+    private void TakeWhole(ReadOnlyMemory<byte> bytes)
+    {
+        ClusterMap whole = ClusterMap.Decode(bytes.Span);
+        if (Map is not null && whole.Epoch <= Map.Epoch)
+        {
+            return;
+        }
+
+        if (whole.Fsid != _identity!.Fsid)
+        {
+            throw new MalformedDataException($"a map of cluster {whole.Fsid}; this disk belongs to {_identity.Fsid}");
+        }
+
+        if (IsUp && whole.FindOsd(Id) is { IsUp: true } self && self.Instance == _options.Instance && self.UpFrom <= Map!.Epoch)
+        {
+            // Intervals began and ended that we took part in without knowing; only a new life makes that safe.
+            Fail(new InvalidOperationException($"{Id} has map {Map.Epoch}, the cluster has {whole.Epoch} and no longer keeps those between; restart it"));
+            return;
+        }
+
+        _maps.AddWhole(_mapTransaction, bytes);
+        foreach (PlacementGroup group in _groups.Values.ToArray())
+        {
+            if (Map!.Contains(group.Id))
+            {
+                group.SkipToMap(Map);
+            }
+            else
+            {
+                DeleteGroup(group);
+            }
+        }
+    }
+
+    private void TakeNext(ClusterMap next)
+    {
+        foreach (PlacementGroup group in _groups.Values.ToArray())
+        {
+            if (next.Contains(group.Id))
+            {
+                group.AdvanceMap(next);
+            }
+            else
+            {
+                DeleteGroup(group);
+            }
+        }
+    }
+
+    private void ApplyMaps()
+    {
+        TrimMaps();
+        _store.Submit(_mapTransaction, null, 0);
+        _mapTransaction.Clear();
+        bool wasUp = IsUp;
+        IsUp = Map!.FindOsd(Id) is { IsUp: true } self && self.Instance == _options.Instance;
+        UpdatePeers();
+        if (IsUp)
+        {
+            CreateGroups();
+            foreach (PlacementGroup group in _groups.Values.ToArray())
+            {
+                group.ApplyMap();
+            }
+
+            _heldMessages.Sort(static (a, b) => a.Epoch.CompareTo(b.Epoch));
+        }
+        else if (!_stopping)
+        {
+            if (wasUp)
+            {
+                Log.WronglyDown(_logger, Id, Map.Epoch);
+            }
+
+            _monitor.Boot(again: wasUp);
+        }
+
+        ReleaseHeld();
+    }
+
+    private void TrimMaps()
+    {
+        Epoch newest = Map!.Epoch;
+        if (newest.Value < _trimmedAt.Value + 64 || newest.Value < _options.MapEpochsKept)
+        {
+            return;
+        }
+
+        _trimmedAt = newest;
+        var before = new Epoch(newest.Value - (uint)_options.MapEpochsKept);
+        foreach (PlacementGroup group in _groups.Values)
+        {
+            group.PersistMapEpoch(); // in order before the trimming, so that no group needs a map that is gone
+        }
+
+        _maps.Trim(_mapTransaction, before);
+    }
+
+    // The primary makes its new PGs; other members make theirs when it tells them.
+    private void CreateGroups()
+    {
+        foreach (PoolInfo pool in Map!.Pools)
+        {
+            for (uint seed = 0; seed < (uint)pool.PgCount; seed++)
+            {
+                var id = new PgId(pool.Id, seed);
+                if (Map.Locate(id).Primary == Id && !_groups.ContainsKey(id))
+                {
+                    _groups.Add(id, PlacementGroup.Create(this, id, Map, HistoryFromMaps(id, pool), complete: true));
+                }
+            }
+        }
+    }
+
+    // What our maps tell of the PG's past. Where they do not reach back to its creation, up_thru may prove that it was never
+    // active; otherwise peers must tell.
+    private PgHistory HistoryFromMaps(PgId id, PoolInfo pool)
+    {
+        Epoch first = Map!.Epoch;
+        while (first > pool.Created && _maps.MapAt(new Epoch(first.Value - 1)) is { } older && older.Contains(id))
+        {
+            first = older.Epoch;
+        }
+
+        ClusterMap map = _maps.MapAt(first) ?? Map;
+        var history = new PgHistory { Created = pool.Created, KnownFrom = first, SameIntervalSince = first, MapEpoch = Map.Epoch };
+        if (first > pool.Created && map.Osds.All(osd => osd.UpThru < pool.Created))
+        {
+            history.KnownFrom = pool.Created;
+        }
+
+        PoolInfo before = map.FindPool(id.Pool)!;
+        PgMapping mapping = map.Locate(id);
+        while (map.Epoch < Map.Epoch)
+        {
+            ClusterMap next = _maps.MapAt(map.Epoch.Next)!;
+            PoolInfo after = next.FindPool(id.Pool)!;
+            PgMapping following = next.Locate(id);
+            if (PlacementGroup.IntervalChanges(map, next, before, after, mapping.Up, mapping.Acting, following))
+            {
+                if (PlacementGroup.MaybeWentActive(map, before, mapping.Acting, history.SameIntervalSince))
+                {
+                    history.Past.Add(new PastInterval(history.SameIntervalSince, map.Epoch, mapping.Acting, map.FindOsd(mapping.Primary)!.UpFrom));
+                }
+
+                history.SameIntervalSince = next.Epoch;
+            }
+
+            (map, before, mapping) = (next, after, following);
+        }
+
+        return history;
+    }
+
+    private void DeleteGroup(PlacementGroup group)
+    {
+        group.Stop();
+        _groups.Remove(group.Id);
+        var transaction = new Transaction();
+        transaction.RemoveCollection(new CollectionId(group.Id));
+        _store.Submit(transaction, null, 0);
+    }
+}

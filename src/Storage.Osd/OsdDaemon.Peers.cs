@@ -1,0 +1,573 @@
+using Storage.Cluster;
+using Storage.Coding;
+using Storage.Messaging;
+using Storage.Osd.Protocol;
+using Storage.Reactor;
+
+namespace Storage.Osd;
+
+// Connections to other OSDs and heartbeats. Requests go out on the connection that this OSD made, answers go back on the one
+// that the requester made; whatever a broken connection took with it is asked again by whoever asked.
+public sealed partial class OsdDaemon
+{
+    private const int ExtraHeartbeatPeers = 2;
+    private const int MostHeldMessages = 100_000;
+
+    private readonly SortedDictionary<OsdId, Peer> _peers = [];
+    private readonly Dictionary<OsdId, IConnection> _inbound = [];
+    private readonly Dictionary<OsdId, Epoch> _knownDead = [];
+    private readonly HashSet<IConnection> _accepted = [];
+    private List<HeldMessage> _heldMessages = [];
+    private TimeSpan _lastHeartbeat;
+
+    // A message of a sender that has a newer map than we do.
+    private readonly record struct HeldMessage(IConnection Connection, MessageType Type, Epoch Epoch, byte[] Body, BufferSegment Data);
+
+    private Peer? FindPeer(OsdId osd)
+    {
+        if (_peers.TryGetValue(osd, out Peer? peer))
+        {
+            return peer;
+        }
+
+        if (osd == Id || Map?.FindOsd(osd) is not { IsUp: true } record)
+        {
+            return null;
+        }
+
+        peer = new Peer(this, record);
+        _peers.Add(osd, peer);
+        peer.Connect();
+        return peer;
+    }
+
+    private void UpdatePeers()
+    {
+        foreach (Peer peer in _peers.Values.ToArray())
+        {
+            if (Map!.FindOsd(peer.Osd) is not { IsUp: true } record || record.Instance != peer.Instance || record.Address != peer.Address || record.UpFrom != peer.UpFrom)
+            {
+                _peers.Remove(peer.Osd);
+                peer.Retire();
+            }
+        }
+
+        if (!IsUp)
+        {
+            return;
+        }
+
+        foreach (PlacementGroup group in _groups.Values)
+        {
+            foreach (OsdId osd in group.Up)
+            {
+                FindPeer(osd);
+            }
+
+            foreach (OsdId osd in group.Acting)
+            {
+                FindPeer(osd);
+            }
+        }
+
+        // A few more, so that every OSD is watched even without PGs.
+        int extra = 0;
+        for (int step = 1; step < Map!.MaxOsd && extra < ExtraHeartbeatPeers; step++)
+        {
+            var osd = new OsdId((Id.Value + step) % Map.MaxOsd);
+            extra += FindPeer(osd) is not null ? 1 : 0;
+        }
+    }
+
+    private void TickHeartbeats()
+    {
+        TimeSpan now = _loop.Now, since = now - _lastHeartbeat;
+        if (since < _options.HeartbeatInterval || !IsUp)
+        {
+            return;
+        }
+
+        _lastHeartbeat = now;
+        // Who was stopped himself must not take his own absence for others' silence.
+        TimeSpan pause = since > _options.HeartbeatInterval * 3 ? since : TimeSpan.Zero;
+        foreach (Peer peer in _peers.Values.ToArray())
+        {
+            peer.Heartbeat(now, pause);
+        }
+    }
+
+    private void Heard(OsdId osd)
+    {
+        if (_peers.TryGetValue(osd, out Peer? peer))
+        {
+            peer.Heard();
+        }
+    }
+
+    private void OnKnownDead(OsdId osd, Epoch upFrom)
+    {
+        if (!_knownDead.TryGetValue(osd, out Epoch known) || upFrom > known)
+        {
+            _knownDead[osd] = upFrom;
+        }
+    }
+
+    private IConnectionHandler? Accept(IConnection connection)
+    {
+        if (!_running)
+        {
+            return null;
+        }
+
+        _accepted.Add(connection);
+        return connection.Peer.Kind switch
+        {
+            EntityKind.Osd => new Inbound(this),
+            EntityKind.Client => new ClientSession(this, connection),
+            EntityKind.Monitor => new Inbound(this),
+            _ => null,
+        };
+    }
+
+    private void CloseAll()
+    {
+        _monitor.Close();
+        foreach (Peer peer in _peers.Values)
+        {
+            peer.Close();
+        }
+
+        _peers.Clear();
+        foreach (IConnection connection in _accepted.ToArray())
+        {
+            connection.Close();
+        }
+
+        _accepted.Clear();
+        _inbound.Clear();
+        foreach (HeldMessage held in _heldMessages)
+        {
+            held.Data.Buffer?.Release();
+        }
+
+        _heldMessages.Clear();
+    }
+
+    private void SendMaps(IConnection connection, Epoch have)
+    {
+        if (Map is not null && have < Map.Epoch)
+        {
+            _control.Clear();
+            _maps.UpdateFor(have).Encode(_control);
+            connection.Send(MessageType.MapUpdate, _control.WrittenSpan);
+        }
+    }
+
+    private void AskForMaps(IConnection connection)
+    {
+        _control.Clear();
+        new MapSubscribe(Map?.Epoch ?? Epoch.None).Encode(_control);
+        connection.Send(MessageType.MapSubscribe, _control.WrittenSpan);
+    }
+
+    private void HandlePeerMessage(IConnection connection, in Message message)
+    {
+        if (!_running)
+        {
+            return;
+        }
+
+        switch (message.Type)
+        {
+            case MessageType.MapUpdate:
+                HandleMapUpdate(MapUpdate.Decode(message.Body));
+                return;
+            case MessageType.MapSubscribe:
+                SendMaps(connection, MapSubscribe.Decode(message.Body).Have);
+                return;
+            case OsdMessageType.PgQuery when connection.Peer.Kind == EntityKind.Monitor:
+                AnswerQuery(connection, message.Body);
+                return;
+            default:
+                break;
+        }
+
+        if (connection.Peer.Kind != EntityKind.Osd)
+        {
+            throw new MalformedDataException($"message {(ushort)message.Type:x} from {connection.Peer}");
+        }
+
+        Heard(new OsdId((int)connection.Peer.Id));
+        if (message.Type is OsdMessageType.Ping or OsdMessageType.PingReply)
+        {
+            HandlePing(connection, in message);
+        }
+        else if (message.Type <= OsdMessageType.LastOfGroup && message.Type >= MessageType.OsdPeerFirst)
+        {
+            HandleGroupMessage(connection, message.Type, message.Body, message.Data);
+        }
+        else
+        {
+            throw new MalformedDataException($"message {(ushort)message.Type:x} from {connection.Peer}");
+        }
+    }
+
+    private void HandlePing(IConnection connection, in Message message)
+    {
+        var reader = new WireReader(message.Body);
+        reader.ReadVersion(1, "ping");
+        Epoch epoch = reader.ReadEpoch();
+        if (message.Type == OsdMessageType.Ping)
+        {
+            _control.Clear();
+            _control.WriteByte(1);
+            _control.WriteUInt32((Map?.Epoch ?? Epoch.None).Value);
+            _control.WriteInt64(reader.ReadInt64());
+            connection.Send(OsdMessageType.PingReply, _control.WrittenSpan);
+        }
+
+        if (Map is null || epoch > Map.Epoch)
+        {
+            AskForMaps(connection);
+        }
+        else if (message.Type == OsdMessageType.Ping)
+        {
+            SendMaps(connection, epoch);
+        }
+    }
+
+    private void HandleGroupMessage(IConnection connection, MessageType type, ReadOnlySpan<byte> body, BufferSegment data)
+    {
+        var reader = new WireReader(body);
+        GroupHeader header = GroupHeader.Decode(ref reader);
+        if (Map is null || header.Epoch > Map.Epoch || !IsUp)
+        {
+            Hold(connection, type, header.Epoch, body, data);
+            return;
+        }
+
+        var from = new OsdId((int)connection.Peer.Id);
+        if (Map.FindOsd(from) is not { IsUp: true } sender || sender.Instance != connection.Peer.Instance)
+        {
+            SendMaps(connection, header.Epoch);
+            return; // an earlier life, or one that the map calls dead
+        }
+
+        if (header.Epoch < Map.Epoch)
+        {
+            SendMaps(connection, header.Epoch);
+        }
+
+        if (!Map.Contains(header.Group))
+        {
+            return;
+        }
+
+        if (!_groups.TryGetValue(header.Group, out PlacementGroup? group))
+        {
+            group = HandleForUnknownGroup(from, in header, type, reader);
+        }
+
+        if (group is not null && group.Accepts(from, in header, type))
+        {
+            group.HandleMessage(from, type, ref reader, data);
+        }
+    }
+
+    // Only the primary may ask about, or begin, a copy that we do not have.
+    private PlacementGroup? HandleForUnknownGroup(OsdId from, in GroupHeader header, MessageType type, WireReader reader)
+    {
+        if (Map!.Locate(header.Group).Primary != from)
+        {
+            return null;
+        }
+
+        if (type == OsdMessageType.InfoRequest)
+        {
+            var nothing = new PgHistory { Created = Map.FindPool(header.Group.Pool)!.Created, KnownFrom = Map.Epoch, SameIntervalSince = header.Interval, MapEpoch = Map.Epoch };
+            PlacementGroup.AnswerInfo(this, header with { Epoch = Map.Epoch }, from, false, new PgInfo(), nothing, TimeSpan.Zero);
+        }
+        else if (type == OsdMessageType.Activate)
+        {
+            reader.ReadBoolean();
+            reader.ReadInt64();
+            reader.ReadInt64();
+            PgHistory history = PgHistory.Decode(ref reader);
+            history.SameIntervalSince = header.Interval;
+            history.IntervalUncertain = false;
+            history.MapEpoch = Map.Epoch;
+            PlacementGroup group = PlacementGroup.Create(this, header.Group, Map, history, complete: true);
+            _groups.Add(header.Group, group);
+            group.ApplyMap();
+            return group;
+        }
+
+        return null;
+    }
+
+    private void Hold(IConnection connection, MessageType type, Epoch epoch, ReadOnlySpan<byte> body, BufferSegment data)
+    {
+        if (_heldMessages.Count >= MostHeldMessages)
+        {
+            connection.Close(); // it sends again when it is back
+            return;
+        }
+
+        data.Buffer?.Retain();
+        _heldMessages.Add(new HeldMessage(connection, type, epoch, body.ToArray(), data));
+        if (Map is null || epoch > Map.Epoch)
+        {
+            AskForMaps(connection);
+        }
+    }
+
+    private void ReleaseHeld()
+    {
+        if (_heldMessages.Count > 0 && IsUp)
+        {
+            List<HeldMessage> held = _heldMessages;
+            _heldMessages = [];
+            foreach (HeldMessage message in held)
+            {
+                if (_running && message.Connection.IsAlive)
+                {
+                    try
+                    {
+                        HandleGroupMessage(message.Connection, message.Type, message.Body, message.Data);
+                    }
+                    catch (MalformedDataException)
+                    {
+                        message.Connection.Close(); // as the connection itself would have done
+                    }
+                }
+
+                message.Data.Buffer?.Release();
+            }
+        }
+
+        ReleaseHeldOperations();
+    }
+
+    private sealed class Inbound(OsdDaemon daemon) : IConnectionHandler
+    {
+        public void OnOpened(IConnection connection)
+        {
+            if (connection.Peer.Kind == EntityKind.Osd)
+            {
+                daemon._inbound[new OsdId((int)connection.Peer.Id)] = connection;
+            }
+        }
+
+        public void OnMessage(IConnection connection, in Message message) => daemon.HandlePeerMessage(connection, in message);
+
+        public void OnDrained(IConnection connection)
+        {
+        }
+
+        public void OnClosed(IConnection connection, CloseReason reason)
+        {
+            daemon._accepted.Remove(connection);
+            var osd = new OsdId((int)connection.Peer.Id);
+            if (daemon._inbound.TryGetValue(osd, out IConnection? known) && ReferenceEquals(known, connection))
+            {
+                daemon._inbound.Remove(osd);
+            }
+        }
+    }
+
+    // One life of another OSD, and our connection to it.
+    private sealed class Peer(OsdDaemon daemon, OsdInfo record) : IConnectionHandler
+    {
+        private static readonly TimeSpan s_retry = TimeSpan.FromMilliseconds(300);
+
+        private IConnection? _connection;
+        private TimeSpan _heardAt = daemon._loop.Now;
+        private bool _reported;
+        private bool _refused;
+        private bool _retired;
+
+        public OsdId Osd { get; } = record.Id;
+
+        public ulong Instance { get; } = record.Instance;
+
+        public NodeAddress Address { get; } = record.Address;
+
+        public Epoch UpFrom { get; } = record.UpFrom;
+
+        public bool IsOpen { get; private set; }
+
+        public void Connect()
+        {
+            if (daemon._running && _connection is null)
+            {
+                _connection = daemon._transport.Connect(Address, this);
+            }
+        }
+
+        public void Send(MessageType type, ReadOnlySpan<byte> body, ReadOnlySpan<BufferSegment> data)
+        {
+            if (!IsOpen)
+            {
+                return; // all that is due is sent when it opens
+            }
+
+            if (data.Length <= 1)
+            {
+                _connection!.Send(type, body, data.IsEmpty ? default : data[0]);
+            }
+            else
+            {
+                _connection!.Send(type, body, data);
+            }
+        }
+
+        public void Heard()
+        {
+            _heardAt = daemon._loop.Now;
+            if (_reported && IsOpen)
+            {
+                _reported = false;
+                Report(false, withdrawn: true);
+            }
+        }
+
+        public void Heartbeat(TimeSpan now, TimeSpan pause)
+        {
+            _heardAt += pause;
+            if (IsOpen)
+            {
+                daemon._control.Clear();
+                daemon._control.WriteByte(1);
+                daemon._control.WriteUInt32(daemon.Map!.Epoch.Value);
+                daemon._control.WriteInt64(now.Ticks);
+                _connection!.Send(OsdMessageType.Ping, daemon._control.WrittenSpan);
+            }
+
+            if (_refused || now - _heardAt > daemon._options.HeartbeatGrace)
+            {
+                Report(_refused, withdrawn: false);
+            }
+        }
+
+        /// <summary>The map has moved on. One more attempt to connect may prove that this life is over.</summary>
+        public void Retire()
+        {
+            _retired = true;
+            IsOpen = false;
+            if (_connection is { } connection)
+            {
+                _connection = null;
+                connection.Close();
+            }
+
+            if (!_refused && daemon._running)
+            {
+                _connection = daemon._transport.Connect(Address, this);
+            }
+        }
+
+        public void Close()
+        {
+            _retired = true;
+            IsOpen = false;
+            IConnection? connection = _connection;
+            _connection = null;
+            connection?.Close();
+        }
+
+        public void OnOpened(IConnection connection)
+        {
+            if (!ReferenceEquals(connection, _connection))
+            {
+                return;
+            }
+
+            PeerIdentity peer = connection.Peer;
+            bool same = peer.Kind == EntityKind.Osd && peer.Id == (ulong)Osd.Value && peer.Instance == Instance;
+            if (!same && peer.Kind == EntityKind.Osd && peer.Id == (ulong)Osd.Value)
+            {
+                daemon.OnKnownDead(Osd, UpFrom); // another process has taken its place
+            }
+
+            if (!same || _retired)
+            {
+                connection.Close();
+                return;
+            }
+
+            IsOpen = true;
+            _refused = false;
+            Heard();
+            foreach (PlacementGroup group in daemon._groups.Values.ToArray())
+            {
+                group.OnPeerConnected(Osd);
+            }
+        }
+
+        public void OnMessage(IConnection connection, in Message message)
+        {
+            if (ReferenceEquals(connection, _connection) && IsOpen)
+            {
+                daemon.HandlePeerMessage(connection, in message);
+            }
+        }
+
+        public void OnDrained(IConnection connection)
+        {
+        }
+
+        public void OnClosed(IConnection connection, CloseReason reason)
+        {
+            if (!ReferenceEquals(connection, _connection))
+            {
+                return;
+            }
+
+            _connection = null;
+            IsOpen = false;
+            if (!daemon._running)
+            {
+                return;
+            }
+
+            if (reason == CloseReason.Refused)
+            {
+                daemon.OnKnownDead(Osd, UpFrom);
+                if (!_refused && !_retired && daemon.IsUp)
+                {
+                    Report(true, withdrawn: false);
+                }
+
+                _refused = true;
+            }
+
+            if (!_retired)
+            {
+                // A reset may mean that the process died: then the next attempt is refused, which proves it.
+                TimeSpan delay = reason == CloseReason.Reset ? TimeSpan.FromMilliseconds(5) : s_retry;
+                daemon._loop.Schedule(delay, static state => ((Peer)state!).Reconnect(), this);
+            }
+        }
+
+        private void Reconnect()
+        {
+            if (!_retired)
+            {
+                Connect();
+            }
+        }
+
+        private void Report(bool refused, bool withdrawn)
+        {
+            if (!withdrawn && !_reported)
+            {
+                Log.Reports(daemon._logger, daemon.Id, Osd, refused ? "its port refuses connections" : "silent");
+            }
+
+            _reported = !withdrawn;
+            daemon._control.Clear();
+            new OsdFailure(Osd, UpFrom, daemon.Map!.Epoch, refused, (int)(daemon._loop.Now - _heardAt).TotalMilliseconds, withdrawn).Encode(daemon._control);
+            daemon._monitor.Send(MessageType.OsdFailure, daemon._control.WrittenSpan);
+        }
+    }
+}

@@ -1,0 +1,53 @@
+using Storage.Cluster;
+
+namespace Storage.Osd;
+
+/// <summary>Settings of one OSD. Immutable; every default is meant for production.</summary>
+public sealed record OsdOptions
+{
+    /// <summary>Identifies this run of the process; must be the instance that the transport's identity carries. Drawn at random by the host.</summary>
+    public required ulong Instance { get; init; }
+
+    /// <summary>Where to listen for OSDs and clients; port 0 picks one.</summary>
+    public required NodeAddress ListenAddress { get; init; }
+
+    /// <summary>The monitors to try, in turn.</summary>
+    public required IReadOnlyList<NodeAddress> MonitorAddresses { get; init; }
+
+    /// <summary>Time between pings to a peer.</summary>
+    public TimeSpan HeartbeatInterval { get; init; } = TimeSpan.FromSeconds(1);
+
+    /// <summary>Silence of a peer after which it is reported.</summary>
+    public TimeSpan HeartbeatGrace { get; init; } = TimeSpan.FromSeconds(4);
+
+    /// <summary>How long a read lease lasts; below <see cref="HeartbeatGrace"/>, so that a primary that was cut off has lost
+    /// its lease by the time the map says that it is down.</summary>
+    public TimeSpan LeaseLength { get; init; } = TimeSpan.FromSeconds(3);
+
+    /// <summary>Time between statistics to the monitor when nothing changes.</summary>
+    public TimeSpan StatisticsInterval { get; init; } = TimeSpan.FromSeconds(2);
+
+    /// <summary>Log entries kept per PG: what recovery can bridge without backfill.</summary>
+    public int LogEntries { get; init; } = 1000;
+
+    /// <summary>Operation ids kept per PG beyond the log, to recognise late retries.</summary>
+    public int DuplicateEntries { get; init; } = 2000;
+
+    /// <summary>Objects of one PG that recover at once.</summary>
+    public int RecoveryObjectsPerGroup { get; init; } = 4;
+
+    /// <summary>PGs that this OSD backfills at once as primary.</summary>
+    public int BackfillGroups { get; init; } = 2;
+
+    /// <summary>Data bytes in one recovery message.</summary>
+    public int RecoveryChunkBytes { get; init; } = 4 << 20;
+
+    /// <summary>The largest object.</summary>
+    public long LargestObjectBytes { get; init; } = 1L << 30;
+
+    /// <summary>Operations of one connection under way before its socket is no longer read.</summary>
+    public int OperationsPerConnection { get; init; } = 1024;
+
+    /// <summary>Map epochs kept on disk beyond what the PGs need.</summary>
+    public int MapEpochsKept { get; init; } = 500;
+}

@@ -1,0 +1,83 @@
+using Storage.Messaging;
+
+namespace Storage.Osd.Protocol;
+
+/// <summary>Messages between OSDs, within the range that <see cref="MessageType"/> leaves to them. The numbers are on the wire: never reuse one.
+/// All of 0x300 to 0x31F begin with a <see cref="GroupHeader"/>.</summary>
+public static class OsdMessageType
+{
+    /// <summary>Primary → member: tell me your info of the PG.</summary>
+    public const MessageType InfoRequest = (MessageType)0x300;
+
+    /// <summary>Answer: exists (bool), <see cref="PgInfo"/>, <see cref="PgHistory"/>, first map of the disk (u32), lease left (ms, i32).</summary>
+    public const MessageType InfoReply = (MessageType)0x301;
+
+    /// <summary>Primary → holder of the authoritative log: send entries after a version.</summary>
+    public const MessageType LogRequest = (MessageType)0x302;
+
+    /// <summary>Answer: info, <see cref="LogSegment"/>.</summary>
+    public const MessageType LogReply = (MessageType)0x303;
+
+    /// <summary>Primary → member: here is the log from where you are; start this interval.</summary>
+    public const MessageType Activate = (MessageType)0x304;
+
+    /// <summary>Answer once durable: info, what is missing.</summary>
+    public const MessageType ActivateReply = (MessageType)0x305;
+
+    /// <summary>Primary → member: a log entry and the transaction it describes.</summary>
+    public const MessageType ReplicaWrite = (MessageType)0x306;
+
+    /// <summary>Answer once durable: version.</summary>
+    public const MessageType ReplicaWriteReply = (MessageType)0x307;
+
+    /// <summary>Primary → acting member: promise not to serve another primary for a while.</summary>
+    public const MessageType Lease = (MessageType)0x308;
+
+    /// <summary>Answer: the promise is given.</summary>
+    public const MessageType LeaseReply = (MessageType)0x309;
+
+    /// <summary>Holder → receiver: a piece of an object.</summary>
+    public const MessageType Push = (MessageType)0x30A;
+
+    /// <summary>Answer: the piece is in place.</summary>
+    public const MessageType PushReply = (MessageType)0x30B;
+
+    /// <summary>Primary → holder: push me this object.</summary>
+    public const MessageType Pull = (MessageType)0x30C;
+
+    /// <summary>Primary → backfill target: list your objects.</summary>
+    public const MessageType Scan = (MessageType)0x30D;
+
+    /// <summary>Answer: ids and versions.</summary>
+    public const MessageType ScanReply = (MessageType)0x30E;
+
+    /// <summary>Primary → backfill target: everything up to the cursor is yours.</summary>
+    public const MessageType BackfillProgress = (MessageType)0x30F;
+
+    /// <summary>Answer once durable.</summary>
+    public const MessageType BackfillProgressReply = (MessageType)0x310;
+
+    /// <summary>Primary → stray: the PG is clean without you, remove your copy.</summary>
+    public const MessageType Remove = (MessageType)0x311;
+
+    /// <summary>Stray → primary: I hold a copy; info and history.</summary>
+    public const MessageType Notify = (MessageType)0x312;
+
+    /// <summary>Primary → member: what the PG's history has become.</summary>
+    public const MessageType HistoryUpdate = (MessageType)0x313;
+
+    /// <summary>OSD → OSD: sign of life; body: version u8, epoch u32, sent (ticks, i64).</summary>
+    public const MessageType Ping = (MessageType)0x320;
+
+    /// <summary>Answer; same body.</summary>
+    public const MessageType PingReply = (MessageType)0x321;
+
+    /// <summary>Monitor → OSD: explain a PG; body: version u8, request id u64, pool i64, seed u32.</summary>
+    public const MessageType PgQuery = (MessageType)0x3F0;
+
+    /// <summary>Answer; body: version u8, request id u64, found (bool), JSON text.</summary>
+    public const MessageType PgQueryReply = (MessageType)0x3F1;
+
+    /// <summary>Last of the messages that carry a <see cref="GroupHeader"/>.</summary>
+    public const MessageType LastOfGroup = (MessageType)0x31F;
+}
