@@ -14,6 +14,7 @@ public sealed partial class DiskObjectStore
     private int _writeBackNext;
     private int _writeBackInFlight;
     private bool _writeBackWrote;
+    private bool _writeBackRunning;
 
     private void CollectWriteBack()
     {
@@ -58,6 +59,13 @@ public sealed partial class DiskObjectStore
 
     private void ContinueWriteBack()
     {
+        // An operation that finds nothing left to write ends inside Go and calls back here: the outer call goes on.
+        if (_writeBackRunning)
+        {
+            return;
+        }
+
+        _writeBackRunning = true;
         while (_writeBackInFlight < WriteBackDepth && _writeBackNext < _writeBack.Count)
         {
             int count = Math.Min(WriteBackBlocks, _writeBack.Count - _writeBackNext);
@@ -75,7 +83,8 @@ public sealed partial class DiskObjectStore
             write.Go();
         }
 
-        if (_writeBackInFlight == 0 && _writeBackNext == _writeBack.Count)
+        _writeBackRunning = false;
+        if (_failure is null && _writeBackInFlight == 0 && _writeBackNext == _writeBack.Count)
         {
             _writeBack.Clear();
             _writeBackNext = 0;
