@@ -113,7 +113,7 @@ public sealed partial class DiskObjectStore
             throw new IOException($"the metadata database {databasePath} is missing");
         }
 
-        var database = new MetadataDatabase(databasePath, create: false, options.DatabaseCacheBytes);
+        var database = new MetadataDatabase(databasePath, create: false, options.DatabaseCacheBytes, options.DatabaseCompaction);
         var store = new DiskObjectStore(loop, device, database, super, options);
         try
         {

@@ -29,6 +29,9 @@ public sealed record DiskStoreOptions
     /// <summary>Write checkpoints on the loop's thread instead of one of their own; for tests.</summary>
     public bool InlineCheckpoints { get; init; }
 
+    /// <summary>Let the database compact by itself; off where a test copies its files while it is open.</summary>
+    internal bool DatabaseCompaction { get; init; } = true;
+
     /// <summary>Where buffers come from.</summary>
     public BufferPool Pool { get; init; } = BufferPool.Shared;
 }

@@ -20,6 +20,7 @@ internal sealed class StoreKit : IDisposable
         {
             Pool = Pool,
             InlineCheckpoints = true,
+            DatabaseCompaction = false,
             DatabaseCacheBytes = 1 << 20,
         };
         Directory = Path.Combine(Path.GetTempPath(), "store-" + Guid.NewGuid().ToString("N"));
