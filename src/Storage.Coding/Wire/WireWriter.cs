@@ -112,13 +112,4 @@ public sealed class WireWriter
         Invariant.Holds(position >= 0 && position + 4 <= _length);
         BinaryPrimitives.WriteInt32LittleEndian(_buffer.AsSpan(position, 4), value);
     }
-
-    /// <summary>Overwrites a byte written before, such as a flag known only afterwards.</summary>
-    /// <param name="position">Its offset.</param>
-    /// <param name="value">The value.</param>
-    public void PatchByte(int position, byte value)
-    {
-        Invariant.Holds((uint)position < (uint)_length);
-        _buffer[position] = value;
-    }
 }
