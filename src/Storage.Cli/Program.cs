@@ -1,1 +1,1 @@
-return 0;
+return await Storage.Cli.Commands.StorageCommand.RunAsync(args).ConfigureAwait(false);

@@ -133,11 +133,7 @@ public sealed partial class OsdDaemon
         }
     }
 
-    void IPlacementGroupHost.Removed(PlacementGroup group)
-    {
-        group.Stop();
-        _groups.Remove(group.Id);
-    }
+    void IPlacementGroupHost.Removed(PlacementGroup group) => _groups.Remove(group.Id);
 
     private void SendDueStatistics()
     {

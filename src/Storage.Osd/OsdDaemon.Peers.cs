@@ -151,12 +151,6 @@ public sealed partial class OsdDaemon
         }
 
         _heldMessages.Clear();
-        foreach (ClientOperation operation in _heldOperations)
-        {
-            End(operation);
-        }
-
-        _heldOperations.Clear();
     }
 
     private void SendMaps(IConnection connection, Epoch have)

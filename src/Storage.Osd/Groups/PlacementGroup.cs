@@ -167,7 +167,6 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
     {
         _removed = true;
         EndInterval(_history.SameIntervalSince);
-        AbandonOperations(all: true);
     }
 
     /// <summary>A transaction is durable, and all before it.</summary>

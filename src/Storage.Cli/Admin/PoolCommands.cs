@@ -1,0 +1,94 @@
+using System.CommandLine;
+using Spectre.Console;
+using Storage.Cli.Commands;
+using Storage.Rpc.Admin;
+
+namespace Storage.Cli.Admin;
+
+/// <summary><c>pool</c>: create, list, change and remove pools.</summary>
+internal static class PoolCommands
+{
+    public static Command Build() => StorageCommand.Group("pool", "Pools: where objects live and how many copies there are.", Create(), List(), Remove(), Set());
+
+    private static Verb Create()
+    {
+        var name = new Argument<string>("POOL") { Description = "The new pool's name." };
+        var size = new Option<uint>("--size") { Description = "Copies of each object; default 3." };
+        var minSize = new Option<uint>("--min-size") { Description = "Copies that must be there to serve I/O; default one less." };
+        var pgs = new Option<uint>("--pg-num") { Description = "Placement groups, a power of two; default by the cluster." };
+        var rule = new Option<string?>("--rule") { Description = "A CRUSH rule, by name." };
+        var domain = new Option<string?>("--failure-domain") { Description = "No two copies share one of these: osd, host, rack, …" };
+        var deviceClass = new Option<string?>("--device-class") { Description = "Only OSDs of this class." };
+        var application = new Option<string?>("--application") { Description = "What it is for: block, object, …" };
+        var lenient = new Option<bool>("--if-not-exists") { Description = "An existing pool of that name is success." };
+        return new Verb(
+            "create",
+            "Creates a pool.",
+            "storage pool create vms --size 3 --pg-num 64 --application block",
+            "storage pool create scratch --size 2 --min-size 1 --failure-domain osd") { name, size, minSize, pgs, rule, domain, deviceClass, application, lenient }.Does(async (run, cancellation) =>
+        {
+            PoolCreateReply reply = await run.Admin.PoolCreateAsync(
+                new PoolCreateRequest
+                {
+                    Name = run.Get(name),
+                    Size = run.Get(size),
+                    MinSize = run.Get(minSize),
+                    PgNum = run.Get(pgs),
+                    Rule = run.Get(rule) ?? "",
+                    FailureDomain = run.Get(domain) ?? "",
+                    DeviceClass = run.Get(deviceClass) ?? "",
+                    Application = run.Get(application) ?? "",
+                    IfNotExists = run.Get(lenient),
+                    Type = PoolType.Replicated,
+                },
+                cancellation).ConfigureAwait(false);
+            run.Print(reply, reply.Created ? $"pool {run.Get(name)} created, id {reply.PoolId} (epoch {reply.Epoch})" : $"pool {run.Get(name)} exists, id {reply.PoolId}");
+        });
+    }
+
+    private static Verb List() => new Verb("ls", "Pools with settings and usage.", "storage pool ls", "storage pool ls --json").Does(async (run, cancellation) =>
+    {
+        PoolListReply reply = await run.Admin.PoolListAsync(new PoolListRequest(), cancellation).ConfigureAwait(false);
+        run.Print(reply, console =>
+        {
+            Table table = Terminal.Table(">ID", "NAME", ">SIZE", ">MIN", ">PGS", "RULE", "APPLICATION", ">OBJECTS", ">STORED", ">USED", ">AVAIL");
+            foreach (PoolInfo pool in reply.Pools)
+            {
+                table.Row(
+                    pool.Id, pool.Name, pool.Size, pool.MinSize, pool.PgNum, pool.Rule, pool.Application,
+                    Amount.Count(pool.Objects), Amount.Bytes(pool.StoredBytes), Amount.Bytes(pool.UsedBytes), Amount.Bytes(pool.AvailableBytes));
+            }
+
+            console.Write(table);
+        });
+    });
+
+    private static Verb Remove()
+    {
+        var name = new Argument<string>("POOL") { Description = "The pool." };
+        var sure = new Option<bool>("--yes-i-really-mean-it") { Description = "Confirm: all data in the pool is removed." };
+        return new Verb("rm", "Removes a pool and all of its data.", "storage pool rm scratch --yes-i-really-mean-it") { name, sure }.Does(async (run, cancellation) =>
+        {
+            if (!run.Get(sure))
+            {
+                throw new CliException($"this removes all data in pool {run.Get(name)} for good; add --yes-i-really-mean-it to do it.");
+            }
+
+            ChangeReply reply = await run.Admin.PoolRemoveAsync(new PoolRemoveRequest { Name = run.Get(name), Confirmed = true }, cancellation).ConfigureAwait(false);
+            run.Print(reply, Changes.Line(reply, $"pool {run.Get(name)} removed"));
+        });
+    }
+
+    private static Verb Set()
+    {
+        var name = new Argument<string>("POOL") { Description = "The pool." };
+        var key = new Argument<string>("KEY") { Description = "size, min_size, pg_num, rule, quota_bytes, quota_objects, application or name." };
+        var value = new Argument<string>("VALUE") { Description = "The new value." };
+        return new Verb("set", "Changes one setting of a pool.", "storage pool set vms size 3", "storage pool set vms quota_bytes 1099511627776") { name, key, value }.Does(async (run, cancellation) =>
+        {
+            ChangeReply reply = await run.Admin.PoolSetAsync(
+                new PoolSetRequest { Name = run.Get(name), Key = run.Get(key), Value = run.Get(value) }, cancellation).ConfigureAwait(false);
+            run.Print(reply, Changes.Line(reply, $"pool {run.Get(name)}: {run.Get(key)} = {run.Get(value)}"));
+        });
+    }
+}

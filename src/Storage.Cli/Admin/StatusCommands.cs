@@ -1,0 +1,184 @@
+using System.CommandLine;
+using System.Globalization;
+using Spectre.Console;
+using Storage.Cli.Commands;
+using Storage.Rpc.Admin;
+
+namespace Storage.Cli.Admin;
+
+/// <summary><c>status</c>, <c>health</c>, <c>log</c>: how the cluster is.</summary>
+internal static class StatusCommands
+{
+    private static readonly TimeSpan s_watchInterval = TimeSpan.FromSeconds(1);
+
+    public static Command Status()
+    {
+        var watch = new Option<bool>("--watch", "-w") { Description = "Print again every second until interrupted." };
+        var verb = new Verb("status", "The cluster at a glance: health, daemons, data and traffic.", "storage status", "storage status --watch", "storage status --json | jq .health") { watch };
+        return verb.Does(async (run, cancellation) =>
+        {
+            do
+            {
+                StatusReply reply = await run.Admin.StatusAsync(new StatusRequest(), cancellation).ConfigureAwait(false);
+                if (run.Get(watch) && !run.Json && !Console.IsOutputRedirected)
+                {
+                    run.Out.Clear();
+                }
+
+                run.Print(reply, console => Print(console, reply));
+                if (run.Get(watch))
+                {
+                    await Task.Delay(s_watchInterval, cancellation).ConfigureAwait(false);
+                }
+            }
+            while (run.Get(watch));
+        });
+    }
+
+    public static Command Health()
+    {
+        var detail = new Option<bool>("--detail") { Description = "List each affected daemon, PG or pool." };
+        var verb = new Verb("health", "Health checks. Exit code 0 unless the cluster cannot be asked.", "storage health", "storage health --detail") { detail };
+        return verb.Does(async (run, cancellation) =>
+        {
+            HealthReply reply = await run.Admin.HealthAsync(new HealthRequest { Detail = run.Get(detail) }, cancellation).ConfigureAwait(false);
+            run.Print(reply, console =>
+            {
+                console.Write(HealthText(reply.Status));
+                console.WriteLine(reply.Checks.Count == 0 ? "" : " " + string.Join("; ", reply.Checks.Select(check => check.Summary)));
+                foreach (HealthCheck check in run.Get(detail) ? reply.Checks : [])
+                {
+                    console.WriteLine(CheckLine(check));
+                    foreach (string line in check.Detail)
+                    {
+                        console.WriteLine("    " + line);
+                    }
+                }
+            });
+        });
+    }
+
+    public static Command Log()
+    {
+        var count = new Argument<uint>("COUNT") { Description = "How many entries.", DefaultValueFactory = _ => 50 };
+        Verb last = new Verb("last", "The newest entries of the cluster's log, oldest first.", "storage log last", "storage log last 200 --json") { count }
+            .Does(async (run, cancellation) =>
+            {
+                LogLastReply reply = await run.Admin.LogLastAsync(new LogLastRequest { Count = run.Get(count) }, cancellation).ConfigureAwait(false);
+                run.Print(reply, console =>
+                {
+                    foreach (LogEntry entry in reply.Entries)
+                    {
+                        string time = DateTimeOffset.FromUnixTimeMilliseconds(entry.TimeUnixMs).ToString("yyyy-MM-ddTHH:mm:ss.fffK", CultureInfo.InvariantCulture);
+                        console.WriteLine($"{time} {entry.Source} [{entry.Level.ToString().ToUpperInvariant()}] {entry.Message}");
+                    }
+                });
+            });
+        return StorageCommand.Group("log", "The cluster's log.", last);
+    }
+
+    /// <summary>HEALTH_OK and the like, in its colour.</summary>
+    public static Text HealthText(HealthStatus status) => new(
+        HealthName(status),
+        new Style(status switch
+        {
+            HealthStatus.Ok => Color.Green,
+            HealthStatus.Warn => Color.Yellow,
+            _ => Color.Red,
+        }));
+
+    public static string HealthName(HealthStatus status) => status switch
+    {
+        HealthStatus.Ok => "HEALTH_OK",
+        HealthStatus.Warn => "HEALTH_WARN",
+        HealthStatus.Err => "HEALTH_ERR",
+        _ => "HEALTH_UNKNOWN",
+    };
+
+    private static string CheckLine(HealthCheck check) =>
+        $"[{(check.Severity == HealthStatus.Err ? "ERR" : "WRN")}] {check.Code}: {check.Summary}{(check.Muted ? " (muted)" : "")}";
+
+    private static void Print(IAnsiConsole console, StatusReply status)
+    {
+        console.WriteLine("  cluster:");
+        console.WriteLine($"    id:     {status.Fsid}");
+        console.Write("    health: ");
+        console.Write(HealthText(status.Health));
+        console.WriteLine();
+        foreach (HealthCheck check in status.Checks)
+        {
+            console.WriteLine($"            {check.Summary}");
+        }
+
+        console.WriteLine();
+        console.WriteLine("  services:");
+        QuorumSummary quorum = status.Quorum ?? new QuorumSummary();
+        IEnumerable<string> outside = quorum.Monitors.Except(quorum.InQuorum);
+        console.WriteLine($"    mon: {quorum.Monitors.Count} daemons, quorum {string.Join(',', quorum.InQuorum)}"
+            + (outside.Any() ? $", out of quorum: {string.Join(',', outside)}" : "")
+            + $" (leader {quorum.Leader}, since {Amount.Duration(TimeSpan.FromMilliseconds(quorum.AgeMs))})");
+        OsdSummary osds = status.Osds ?? new OsdSummary();
+        console.WriteLine($"    osd: {osds.Total} osds: {osds.Up} up, {osds.In} in (epoch {status.Epoch})"
+            + (osds.RemappedPgs > 0 ? $"; {osds.RemappedPgs} remapped pgs" : ""));
+        if (status.Flags.Count > 0)
+        {
+            console.WriteLine($"    flags: {string.Join(',', status.Flags)}");
+        }
+
+        console.WriteLine();
+        console.WriteLine("  data:");
+        UsageSummary usage = status.Usage ?? new UsageSummary();
+        console.WriteLine($"    pools:   {status.Pools} pools, {Amount.Count(status.Pgs)} pgs");
+        console.WriteLine($"    objects: {Amount.Count(usage.Objects)} objects, {Amount.Bytes(usage.StoredBytes)}");
+        console.WriteLine($"    usage:   {Amount.Bytes(usage.UsedBytes)} used, {Amount.Bytes(usage.AvailableBytes)} / {Amount.Bytes(usage.TotalBytes)} avail");
+        string label = "pgs:";
+        RecoverySummary recovery = status.Recovery ?? new RecoverySummary();
+        foreach (string line in DataAtRisk(recovery))
+        {
+            console.WriteLine($"    {label,-8} {line}");
+            label = "";
+        }
+
+        foreach (PgStateCount state in status.PgStates.OrderByDescending(state => state.Count))
+        {
+            console.WriteLine($"    {label,-8} {Amount.Count(state.Count)} {state.State}");
+            label = "";
+        }
+
+        IoRates io = status.ClientIo ?? new IoRates();
+        bool recovers = recovery.BytesPerSecond > 0 || recovery.ObjectsPerSecond > 0;
+        if (io.ReadOpsPerSecond + io.WriteOpsPerSecond > 0 || recovers)
+        {
+            console.WriteLine();
+            console.WriteLine("  io:");
+            console.WriteLine($"    client:   {Amount.Bytes(io.ReadBytesPerSecond)}/s rd, {Amount.Bytes(io.WriteBytesPerSecond)}/s wr, {Amount.Count(io.ReadOpsPerSecond)} op/s rd, {Amount.Count(io.WriteOpsPerSecond)} op/s wr");
+        }
+
+        if (recovers)
+        {
+            console.WriteLine($"    recovery: {Amount.Bytes(recovery.BytesPerSecond)}/s, {Amount.Count(recovery.ObjectsPerSecond)} objects/s");
+        }
+    }
+
+    private static IEnumerable<string> DataAtRisk(RecoverySummary recovery)
+    {
+        string Share(ulong part) => recovery.ObjectCopies == 0
+            ? $"{part}"
+            : string.Create(CultureInfo.InvariantCulture, $"{part}/{recovery.ObjectCopies} ({100.0 * part / recovery.ObjectCopies:0.000}%)");
+
+        if (recovery.DegradedObjects > 0)
+        {
+            yield return $"{Share(recovery.DegradedObjects)} object copies degraded";
+        }
+
+        if (recovery.MisplacedObjects > 0)
+        {
+            yield return $"{Share(recovery.MisplacedObjects)} object copies misplaced";
+        }
+
+        if (recovery.UnfoundObjects > 0)
+        {
+            yield return $"{recovery.UnfoundObjects} objects unfound";
+        }
+    }
+}

@@ -1,0 +1,39 @@
+using System.CommandLine;
+using Microsoft.Extensions.Logging;
+using Storage.Cli.Commands;
+
+namespace Storage.Cli.Daemons;
+
+/// <summary>Options that all daemons' verbs share.</summary>
+internal static class DaemonOptions
+{
+    public static Option<LogLevel> LogLevelOption { get; } = new("--log-level")
+    {
+        Description = "The least severe level that is logged.",
+        DefaultValueFactory = _ => LogLevel.Information,
+    };
+
+    public static Option<string> LogFormatOption { get; } = NewLogFormat();
+
+    /// <summary>The daemon's data folder.</summary>
+    /// <exception cref="CliException">None is given.</exception>
+    public static string Folder(Invocation run) =>
+        run.Data is { Length: > 0 } folder ? Path.GetFullPath(folder) : throw new CliException("name the daemon's data folder with --data DIR.");
+
+    public static DaemonLogging Logging(Invocation run) => new(run.Get(LogLevelOption), run.Get(LogFormatOption) == "json");
+
+    /// <summary>Adds the options to a daemon's run verb.</summary>
+    public static Verb AddTo(Verb verb)
+    {
+        verb.Add(LogLevelOption);
+        verb.Add(LogFormatOption);
+        return verb;
+    }
+
+    private static Option<string> NewLogFormat()
+    {
+        var option = new Option<string>("--log-format") { Description = "How log lines look: text or json.", DefaultValueFactory = _ => "text" };
+        option.AcceptOnlyFromAmong("text", "json");
+        return option;
+    }
+}

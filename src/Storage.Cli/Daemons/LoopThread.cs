@@ -1,0 +1,70 @@
+using Storage.Reactor;
+
+namespace Storage.Cli.Daemons;
+
+/// <summary>An event loop on a thread of its own.</summary>
+internal sealed class LoopThread : IDisposable
+{
+    private readonly Thread _thread;
+    private bool _disposed;
+
+    /// <summary>Starts the loop.</summary>
+    /// <param name="name">Name of the thread.</param>
+    /// <param name="failed">Told, on the loop's thread, of the exception that ended the loop.</param>
+    public LoopThread(string name, Action<Exception> failed)
+    {
+        Loop = new ReactorLoop();
+        Loop.Failed += failed;
+        _thread = Loop.RunOnThread(name);
+    }
+
+    public ReactorLoop Loop { get; }
+
+    /// <summary>Runs a function on the loop and gives its outcome to any thread.</summary>
+    public Task<T> InvokeAsync<T>(Func<Task<T>> function)
+    {
+        var completion = new TaskCompletionSource<T>(TaskCreationOptions.RunContinuationsAsynchronously);
+        Loop.Post(
+            async void (_) =>
+            {
+                try
+                {
+                    completion.SetResult(await function());
+                }
+#pragma warning disable CA1031 // whatever it is, it is the caller's
+                catch (Exception e)
+#pragma warning restore CA1031
+                {
+                    completion.SetException(e);
+                }
+            },
+            null);
+        return completion.Task;
+    }
+
+    /// <summary>Runs a function on the loop.</summary>
+    public Task InvokeAsync(Func<Task> function) => InvokeAsync(async () =>
+    {
+        await function();
+        return true;
+    });
+
+    /// <summary>Runs an action on the loop.</summary>
+    public Task InvokeAsync(Action action) => InvokeAsync(() =>
+    {
+        action();
+        return Task.FromResult(true);
+    });
+
+    /// <summary>Stops the loop and waits for its thread.</summary>
+    public void Dispose()
+    {
+        if (!_disposed)
+        {
+            _disposed = true;
+            Loop.Stop();
+            _thread.Join();
+            Loop.Dispose();
+        }
+    }
+}

@@ -1,0 +1,51 @@
+using System.Net;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.Logging;
+using Storage.Consensus;
+using Storage.Messaging;
+using Storage.Messaging.Tcp;
+using Storage.Monitor;
+using Storage.Monitor.Admin;
+
+namespace Storage.Cli.Daemons;
+
+/// <summary>A monitor as a process: its loop, its Raft log, its messenger and its admin API.</summary>
+internal sealed class MonitorProcess(DaemonContext context, string folder, MonitorOptions options, DaemonLogging logging) : IDaemon
+{
+    private LoopThread? _thread;
+    private IRaftStorage? _storage;
+    private MonitorDaemon? _daemon;
+    private MonitorAdminServer? _admin;
+
+    public async Task StartAsync(CancellationToken cancellation)
+    {
+        _thread = new LoopThread(context.Name, context.Fail);
+        _storage = MonitorStore.OpenRaft(folder, options);
+        _daemon = await _thread.InvokeAsync(() =>
+        {
+            var transport = new TcpTransport(_thread.Loop, new PeerIdentity(EntityKind.Monitor, options.Id, ClientSession.RandomId()), options.Fsid);
+            transport.Warning += text => context.Log.LogWarning("{Warning}", text);
+            var daemon = new MonitorDaemon(_thread.Loop, transport, _storage, options, ClientSession.NewRandom(), TimeProvider.System, context.Log) { Failed = context.Fail };
+            daemon.Start();
+            return Task.FromResult(daemon);
+        }).ConfigureAwait(false);
+        _admin = await MonitorAdminServer.StartAsync(_daemon, options.Self.AdminAddress, TimeProvider.System, logging.Apply, cancellation).ConfigureAwait(false);
+        context.Log.LogInformation("{Daemon} listens on {Address}, admin API on {Admin}", context.Name, options.Self.Address, options.Self.AdminAddress);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        if (_admin is not null)
+        {
+            await _admin.DisposeAsync().ConfigureAwait(false);
+        }
+
+        if (_daemon is not null)
+        {
+            await _thread!.InvokeAsync(_daemon.StopAsync).ConfigureAwait(false);
+        }
+
+        _thread?.Dispose();
+        (_storage as IDisposable)?.Dispose();
+    }
+}

@@ -1,0 +1,56 @@
+using System.CommandLine;
+using System.Net;
+using Microsoft.Extensions.Logging;
+using Storage.Block;
+using Storage.Cli.Commands;
+using Storage.Cli.Configuration;
+using Storage.Nbd;
+
+namespace Storage.Cli.Daemons;
+
+/// <summary><c>nbd mkfs</c> and <c>nbd run</c>: an NBD gateway as a process.</summary>
+internal sealed class NbdDaemon(DaemonContext context, DaemonFile file) : IDaemon
+{
+    private ClientSession? _session;
+    private NbdServer? _server;
+
+    public static Command Command() => StorageCommand.Group("nbd", "The NBD gateway: serves volumes to hypervisors and kernels.", GatewayFolders.Mkfs("nbd", 10809), Run());
+
+    public static Verb Run()
+    {
+        var listen = new Option<string?>("--listen") { Description = "Where to listen, HOST:PORT, in place of what the folder says." };
+        var verb = new Verb("run", "Runs an NBD gateway in the foreground.", "storage nbd run --data /var/lib/storage/nbd.0", "storage nbd run --data cluster/data --listen 127.0.0.1:10809") { listen };
+        return DaemonOptions.AddTo(verb).Does((run, cancellation) =>
+        {
+            DaemonFile file = GatewayFolders.Read(run, "nbd", run.Get(listen));
+            return DaemonHost.RunAsync("nbd", DaemonOptions.Logging(run), context => new NbdDaemon(context, file), cancellation);
+        });
+    }
+
+    public async Task StartAsync(CancellationToken cancellation)
+    {
+        _session = await ClientSession.OpenAsync(file.Fsid, file.MonitorAddresses(), context.Fail, text => context.Log.LogWarning("{Warning}", text)).ConfigureAwait(false);
+        Cluster.NodeAddress address = AddressRules.ParseListen(file.Listen);
+        await _session.Thread.InvokeAsync(() =>
+        {
+            var volumes = new VolumeStore(_session.Inner, TimeProvider.System, ClientSession.NewRandom());
+            var endPoint = new IPEndPoint(IPAddress.Parse(address.Host), address.Port);
+            _server = new NbdServer(_session.Thread.Loop, endPoint, new ClusterVolumeProvider(_session.Inner, volumes));
+            _server.ConnectionFailed += (remote, problem) => context.Log.LogWarning("connection from {Remote}: {Problem}", remote, problem);
+        }).ConfigureAwait(false);
+        context.Log.LogInformation("{Daemon} listens on {Address}", context.Name, address);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        if (_session is not null)
+        {
+            if (_server is not null)
+            {
+                await _session.Thread.InvokeAsync(_server.Dispose).ConfigureAwait(false);
+            }
+
+            await _session.DisposeAsync().ConfigureAwait(false);
+        }
+    }
+}

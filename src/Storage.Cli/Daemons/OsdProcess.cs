@@ -1,0 +1,77 @@
+using Microsoft.Extensions.Logging;
+using Storage.Cli.Configuration;
+using Storage.Messaging;
+using Storage.Messaging.Tcp;
+using Storage.ObjectStore.Device;
+using Storage.ObjectStore.Disk;
+using Storage.Osd;
+using Storage.Reactor;
+
+namespace Storage.Cli.Daemons;
+
+/// <summary>An OSD as a process: its loop, its store, its messenger.</summary>
+internal sealed class OsdProcess(DaemonContext context, string folder, DaemonFile file) : IDaemon
+{
+    private LoopThread? _thread;
+    private DiskObjectStore? _store;
+    private OsdDaemon? _daemon;
+
+    /// <summary>Opens the store in a folder; on the loop.</summary>
+    public static Task<DiskObjectStore> OpenStoreAsync(ReactorLoop loop, string folder) => DiskObjectStore.OpenAsync(
+        loop,
+        new ReactorBlockDevice(loop, Path.Combine(folder, DiskObjectStore.BlockFileName)),
+        Path.Combine(folder, DiskObjectStore.DatabaseName));
+
+    public async Task StartAsync(CancellationToken cancellation)
+    {
+        ulong instance = ClientSession.RandomId();
+        var options = new OsdOptions
+        {
+            Instance = instance,
+            ListenAddress = AddressRules.ParseListen(file.Listen),
+            MonitorAddresses = file.MonitorAddresses(),
+        };
+        _thread = new LoopThread(context.Name, context.Fail);
+        await _thread.InvokeAsync(async () =>
+        {
+            _store = await OpenStoreAsync(_thread.Loop, folder);
+            OsdIdentity identity = OsdDaemon.ReadIdentity(_store)
+                ?? throw new InvalidOperationException($"the store in {folder} belongs to no OSD; make it again with storage osd mkfs");
+            if (identity.Fsid != file.Fsid || identity.Osd.Value != file.Id)
+            {
+                throw new InvalidOperationException($"the store in {folder} is {identity.Osd} of cluster {identity.Fsid}, but {DaemonFile.FileName} says osd.{file.Id} of {file.Fsid}");
+            }
+
+            var transport = new TcpTransport(_thread.Loop, new PeerIdentity(EntityKind.Osd, (ulong)file.Id, instance), file.Fsid);
+            transport.Warning += text => context.Log.LogWarning("{Warning}", text);
+            _daemon = new OsdDaemon(_thread.Loop, transport, _store, options, ClientSession.NewRandom(), context.Log);
+            _daemon.Failed += context.Fail;
+            _daemon.Start();
+        }).ConfigureAwait(false);
+        context.Log.LogInformation("{Daemon} listens on {Address}", context.Name, options.ListenAddress);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        if (_thread is null)
+        {
+            return;
+        }
+
+        await _thread.InvokeAsync(async () =>
+        {
+            if (_daemon is not null)
+            {
+                var stopped = new TaskCompletionSource();
+                _daemon.Stop(static state => ((TaskCompletionSource)state!).SetResult(), stopped);
+                await stopped.Task;
+            }
+
+            if (_store is { Failure: null })
+            {
+                await _store.CloseAsync();
+            }
+        }).ConfigureAwait(false);
+        _thread.Dispose();
+    }
+}

@@ -1,0 +1,54 @@
+using Storage.Cli.Commands;
+using Storage.Cli.Daemons;
+using Storage.Client;
+using Storage.Cluster;
+
+namespace Storage.Cli.Data;
+
+/// <summary>Runs a command that works on data, with a client of its own.</summary>
+internal static class DataSession
+{
+    /// <summary>How long to look for a monitor before giving up.</summary>
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(30);
+
+    /// <summary>Runs a function with a client that has a map.</summary>
+#pragma warning disable CA1068 // a function reads best as the last argument
+    public static async Task RunAsync(Invocation run, CancellationToken cancellation, Func<IObjectClient, Task> function)
+#pragma warning restore CA1068
+    {
+        ClientSession session = await ClientSession.OpenAsync(run.Cluster.Fsid, run.Cluster.MonitorAddresses, Ended).ConfigureAwait(false);
+        await using (session.ConfigureAwait(false))
+        {
+            await WaitForMapAsync(session.Client, cancellation).ConfigureAwait(false);
+            await function(session.Client).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>The id of a pool.</summary>
+    /// <exception cref="CliException">There is none of that name.</exception>
+    public static async ValueTask<long> PoolIdAsync(IObjectClient client, string name, CancellationToken cancellation)
+    {
+        ClusterMap map = await client.WaitForMapAsync(Epoch.None, cancellation).ConfigureAwait(false);
+        return map.FindPool(name)?.Id ?? throw new CliException($"no pool '{name}'; see 'storage pool ls'.");
+    }
+
+    private static async Task WaitForMapAsync(LoopObjectClient client, CancellationToken cancellation)
+    {
+        using var patience = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        patience.CancelAfter(s_patience);
+        try
+        {
+            await client.WaitForMapAsync(Epoch.None, patience.Token).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException) when (!cancellation.IsCancellationRequested)
+        {
+            throw new CliException("no monitor sent a cluster map within 30 s. Is the cluster running (storage daemons)?");
+        }
+    }
+
+    private static void Ended(Exception failure)
+    {
+        Console.Error.WriteLine($"storage: the event loop ended: {failure}");
+        Environment.Exit(DaemonHost.ExitFailed);
+    }
+}

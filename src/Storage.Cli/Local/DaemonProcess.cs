@@ -1,0 +1,154 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Runtime.InteropServices;
+using System.Text;
+using Storage.Cli.Commands;
+using Storage.Cli.Configuration;
+
+namespace Storage.Cli.Local;
+
+/// <summary>One daemon of a local cluster as a process of this machine: found by its pid file, which is believed only if that process's command line fits.</summary>
+internal sealed partial class DaemonProcess(ClusterFile cluster, DaemonEntry daemon)
+{
+    private const int SignalKill = 9;
+    private const int SignalTerminate = 15;
+    private static readonly TimeSpan s_poll = TimeSpan.FromMilliseconds(10);
+
+    public DaemonEntry Daemon { get; } = daemon;
+
+    public string Name => Daemon.Name;
+
+    public string Folder => Path.Combine(cluster.Folder, Name);
+
+    public string LogFile => Path.Combine(cluster.Folder, "log", Name + ".log");
+
+    private string PidFile => Path.Combine(cluster.Folder, "run", Name + ".pid");
+
+    /// <summary>The process's id while it runs; null if it does not.</summary>
+    public int? Pid
+    {
+        get
+        {
+            string text;
+            try
+            {
+                text = File.ReadAllText(PidFile).Trim();
+            }
+            catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+            {
+                return null;
+            }
+
+            return int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int pid) && IsOurs(pid) ? pid : null;
+        }
+    }
+
+    /// <summary>Starts the daemon in a session of its own, its output appended to its log.</summary>
+    public void Start()
+    {
+        if (Pid is not null)
+        {
+            return;
+        }
+
+        Directory.CreateDirectory(Path.GetDirectoryName(LogFile)!);
+        Directory.CreateDirectory(Path.GetDirectoryName(PidFile)!);
+        string[] program = Program();
+        var start = new ProcessStartInfo("/bin/sh") { RedirectStandardOutput = true, UseShellExecute = false, WorkingDirectory = "/" };
+
+        // The background job is no group leader, so setsid replaces it by the daemon under the pid that the shell prints.
+        start.ArgumentList.Add("-c");
+        start.ArgumentList.Add("log=$1; shift; exec 3>&1; { exec 3>&-; exec setsid -- \"$@\" </dev/null >>\"$log\" 2>&1; } & echo $! >&3");
+        start.ArgumentList.Add("sh");
+        start.ArgumentList.Add(LogFile);
+        foreach (string argument in (string[])[.. program, Daemon.Role, "run", "--data", Folder])
+        {
+            start.ArgumentList.Add(argument);
+        }
+
+        start.Environment["DOTNET_gcServer"] = "0";
+        start.Environment["DOTNET_GCHeapCount"] = "1";
+        start.Environment["DOTNET_EnableDiagnostics"] = "0";
+        start.Environment.Remove(ClusterFile.EnvironmentVariable);
+        using Process shell = Process.Start(start) ?? throw new CliException("/bin/sh did not start.");
+        string printed = shell.StandardOutput.ReadLine() ?? throw new CliException($"{Name} did not start; see {LogFile}.");
+        shell.WaitForExit();
+        File.WriteAllText(PidFile, printed + "\n");
+    }
+
+    /// <summary>Asks the daemon to end, waits, and kills it if it does not.</summary>
+    /// <returns>How it ended.</returns>
+    public async Task<StopOutcome> StopAsync(TimeSpan patience, CancellationToken cancellation)
+    {
+        if (Pid is not { } pid)
+        {
+            Forget();
+            return StopOutcome.WasNotRunning;
+        }
+
+        _ = SendSignal(pid, SignalTerminate);
+        long start = Stopwatch.GetTimestamp();
+        while (IsOurs(pid))
+        {
+            if (Stopwatch.GetElapsedTime(start) > patience)
+            {
+                await KillAsync(cancellation).ConfigureAwait(false);
+                return StopOutcome.Killed;
+            }
+
+            await Task.Delay(s_poll, cancellation).ConfigureAwait(false);
+        }
+
+        Forget();
+        return StopOutcome.Stopped;
+    }
+
+    /// <summary>Ends the daemon at once, as a crash would, and waits until it is gone.</summary>
+    public async Task KillAsync(CancellationToken cancellation)
+    {
+        while (Pid is { } pid)
+        {
+            _ = SendSignal(pid, SignalKill);
+            await Task.Delay(s_poll, cancellation).ConfigureAwait(false);
+        }
+
+        Forget();
+    }
+
+    /// <summary>The newest lines of its log, for a message.</summary>
+    public string LogTail(int lines) => File.Exists(LogFile) ? string.Join('\n', File.ReadLines(LogFile).TakeLast(lines)) : "(no log)";
+
+    private void Forget() => File.Delete(PidFile);
+
+    /// <summary>Whether a process is this daemon: its command line ends as we start it. A zombie has none.</summary>
+    private bool IsOurs(int pid)
+    {
+        try
+        {
+            string line = Encoding.UTF8.GetString(File.ReadAllBytes(string.Create(CultureInfo.InvariantCulture, $"/proc/{pid}/cmdline")));
+            return line.TrimEnd('\0').EndsWith($"{Daemon.Role}\0run\0--data\0{Folder}", StringComparison.Ordinal);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return false;
+        }
+    }
+
+    /// <summary>How this program is called.</summary>
+    private static string[] Program()
+    {
+        string path = Environment.ProcessPath ?? throw new CliException("cannot tell what program this is.");
+        return Path.GetFileNameWithoutExtension(path) == "dotnet" ? [path, Path.Combine(AppContext.BaseDirectory, "storage.dll")] : [path];
+    }
+
+    [LibraryImport("libc", EntryPoint = "kill", SetLastError = true)]
+    private static partial int SendSignal(int pid, int signal);
+}
+
+/// <summary>How a daemon ended.</summary>
+internal enum StopOutcome
+{
+    WasNotRunning,
+    Stopped,
+    Killed,
+}
