@@ -16,6 +16,11 @@ internal static class OsdDaemonVerbs
     /// <summary>Size of a block file where none is given.</summary>
     public const long DefaultSize = 8L << 30;
 
+    /// <summary>Four checkpoints' worth: more would only take longer to make and to replay.</summary>
+    private const long LargestJournal = 256L << 20;
+
+    private const long SmallestJournal = 16L << 20;
+
     private const double BytesPerWeight = 1L << 40;
 
     public static Verb Mkfs()
@@ -80,7 +85,7 @@ internal static class OsdDaemonVerbs
     public static async Task FormatAsync(string folder, long bytes, Guid uuid, DaemonFile file)
     {
         Directory.CreateDirectory(folder);
-        DiskObjectStore.Format(folder, bytes, uuid);
+        DiskObjectStore.Format(folder, bytes, uuid, new DiskStoreOptions { JournalBytes = Math.Min(LargestJournal, Math.Max(bytes / 8, SmallestJournal)) });
         using (var thread = new LoopThread("mkfs", failure => Environment.FailFast("the event loop ended", failure)))
         {
             await thread.InvokeAsync(async () =>

@@ -54,7 +54,7 @@ internal sealed partial class DaemonProcess(ClusterFile cluster, DaemonEntry dae
         Directory.CreateDirectory(Path.GetDirectoryName(LogFile)!);
         Directory.CreateDirectory(Path.GetDirectoryName(PidFile)!);
         string[] program = Program();
-        var start = new ProcessStartInfo("/bin/sh") { RedirectStandardOutput = true, UseShellExecute = false, WorkingDirectory = "/" };
+        var start = new ProcessStartInfo("/bin/sh") { RedirectStandardOutput = true, UseShellExecute = false, WorkingDirectory = cluster.Folder };
 
         // The background job is no group leader, so setsid replaces it by the daemon under the pid that the shell prints.
         start.ArgumentList.Add("-c");

@@ -4,6 +4,7 @@ using Google.Protobuf;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 using Storage.Cluster;
 using Storage.Rpc;
@@ -23,8 +24,10 @@ public sealed class MonitorAdminServer : IAsyncDisposable
     {
         _daemon = daemon;
         _time = time;
-        WebApplicationBuilder builder = WebApplication.CreateSlimBuilder();
-        builder.Logging.ClearProviders();
+        // Nothing from the environment, the working folder or appsettings.json: the slim builder would watch that whole folder.
+        WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
+        builder.Services.AddRoutingCore();
+        builder.WebHost.UseKestrelCore();
         logging?.Invoke(builder.Logging);
         builder.WebHost.ConfigureKestrel(kestrel => kestrel.Listen(
             new IPEndPoint(ParseHost(address), address.Port), listen => listen.Protocols = HttpProtocols.Http2));
