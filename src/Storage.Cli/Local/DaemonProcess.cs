@@ -43,6 +43,9 @@ internal sealed partial class DaemonProcess(ClusterFile cluster, DaemonEntry dae
         }
     }
 
+    /// <summary>Whether <see cref="Start"/> started it: one that ends now did so by itself, one that was dead before is only to be started.</summary>
+    public bool WasStarted { get; private set; }
+
     /// <summary>Starts the daemon in a session of its own, its output appended to its log.</summary>
     public void Start()
     {
@@ -74,6 +77,7 @@ internal sealed partial class DaemonProcess(ClusterFile cluster, DaemonEntry dae
         string printed = shell.StandardOutput.ReadLine() ?? throw new CliException($"{Name} did not start; see {LogFile}.");
         shell.WaitForExit();
         File.WriteAllText(PidFile, printed + "\n");
+        WasStarted = true;
     }
 
     /// <summary>Asks the daemon to end, waits, and kills it if it does not.</summary>

@@ -331,7 +331,7 @@ internal sealed class LocalCluster(LocalRequest request, IAnsiConsole console)
                 shown = progress;
             }
 
-            DaemonProcess? dead = round % 10 == 0 ? processes.FirstOrDefault(process => File.Exists(process.LogFile) && IsStarted(process) && process.Pid is null) : null;
+            DaemonProcess? dead = round % 10 == 0 ? processes.FirstOrDefault(process => process.WasStarted && process.Pid is null) : null;
             if (dead is not null)
             {
                 throw new CliException($"{dead.Name} ended while waiting for {what}. The end of its log, {dead.LogFile}:\n{dead.LogTail(12)}");
@@ -345,8 +345,6 @@ internal sealed class LocalCluster(LocalRequest request, IAnsiConsole console)
             await Task.Delay(s_poll, cancellation).ConfigureAwait(false);
         }
     }
-
-    private bool IsStarted(DaemonProcess process) => File.Exists(Path.Combine(request.Folder, "run", process.Name + ".pid"));
 
     private void Step(string text) => console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{_clock.Elapsed.TotalSeconds,6:0.0}s  {text}"));
 
