@@ -1,0 +1,75 @@
+using Storage.Cluster;
+using Storage.ObjectStore;
+using Storage.ObjectStore.Memory;
+using Storage.Simulation.Tracing;
+
+namespace Storage.Simulation.Processes;
+
+/// <summary>A process's disk: traced, and closed to a process that is dead.</summary>
+internal sealed class NodeStore : IObjectStore, IStoreCompletion
+{
+    private readonly NodeLoop _loop;
+    private readonly MemoryObjectStore _inner;
+    private readonly Queue<(IStoreCompletion? Completion, ulong Token)> _pending = new();
+    private ulong _submitted;
+
+    public NodeStore(NodeLoop loop, MemoryObjectStore inner)
+    {
+        _loop = loop;
+        _inner = inner;
+    }
+
+    public event Action<Exception>? Failed
+    {
+        add => _inner.Failed += value;
+        remove => _inner.Failed -= value;
+    }
+
+    public MemoryObjectStore Inner => _inner;
+
+    public StoreUsage Usage => _inner.Usage;
+
+    public IReadOnlyList<CollectionId> ListCollections() => _inner.ListCollections();
+
+    public void Submit(Transaction transaction, IStoreCompletion? completion, ulong token)
+    {
+        if (_loop.TryAct())
+        {
+            _inner.Submit(transaction, this, ++_submitted);
+            _pending.Enqueue((completion, token)); // after Submit, which may refuse; it never completes inside the call
+        }
+    }
+
+    public bool TryStat(CollectionId collection, ObjectId id, out long size) => _inner.TryStat(collection, id, out size);
+
+    public void Read(CollectionId collection, ObjectId id, long offset, int length, IReadCompletion completion, ulong token) =>
+        _inner.Read(collection, id, offset, length, completion, token);
+
+    public void ListExtents(CollectionId collection, ObjectId id, long offset, long length, List<DataExtent> extents) =>
+        _inner.ListExtents(collection, id, offset, length, extents);
+
+    public bool TryGetAttribute(CollectionId collection, ObjectId id, string name, out ReadOnlyMemory<byte> value) =>
+        _inner.TryGetAttribute(collection, id, name, out value);
+
+    public IReadOnlyList<KeyValuePair<string, ReadOnlyMemory<byte>>> GetAttributes(CollectionId collection, ObjectId id) =>
+        _inner.GetAttributes(collection, id);
+
+    public bool TryGetOmap(CollectionId collection, ObjectId id, ReadOnlySpan<byte> key, out ReadOnlyMemory<byte> value) =>
+        _inner.TryGetOmap(collection, id, key, out value);
+
+    public bool ListOmap(CollectionId collection, ObjectId id, ReadOnlySpan<byte> from, int limit, List<KeyValuePair<ReadOnlyMemory<byte>, ReadOnlyMemory<byte>>> entries) =>
+        _inner.ListOmap(collection, id, from, limit, entries);
+
+    public bool ListObjects(CollectionId collection, ObjectId? from, int limit, List<ObjectId> objects) =>
+        _inner.ListObjects(collection, from, limit, objects);
+
+    void IStoreCompletion.OnCommitted(ulong token)
+    {
+        (IStoreCompletion? completion, ulong outerToken) = _pending.Dequeue();
+        if (_loop.IsAlive)
+        {
+            _loop.Trace.Tick(TraceKind.Commit, _loop.Name, _loop.Now);
+            completion?.OnCommitted(outerToken);
+        }
+    }
+}
