@@ -1,0 +1,48 @@
+using Microsoft.Extensions.Logging;
+using Storage.Cluster;
+using Storage.Consensus;
+using Storage.Messaging;
+using Storage.Monitor;
+using Storage.Monitor.Core;
+using Storage.Simulation.Processes;
+
+namespace Storage.Simulation.Clusters;
+
+/// <summary>A monitor with its log.</summary>
+internal sealed class MonitorNode : SimulatedNode
+{
+    private readonly MemoryRaftStorage _disk = new();
+    private readonly ulong _id;
+
+    public MonitorNode(SimulatedCluster cluster, MonitorInfo info)
+        : base(cluster, EntityKind.Monitor, info.Id, "mon." + info.Name, info.Address.Host)
+    {
+        _id = info.Id;
+        MonitorStore.BootstrapRaft(_disk, Options());
+    }
+
+    /// <summary>The daemon; null while it does not run.</summary>
+    public MonitorDaemon? Daemon { get; private set; }
+
+    protected override void Boot(NodeLoop loop, NodeTransport transport, ulong instance, ILogger logger)
+    {
+        Daemon = new MonitorDaemon(loop, transport, new NodeRaftStorage(loop, _disk), Options(), Cluster.NextRandom(), loop.TimeProvider, logger);
+        Daemon.Start();
+    }
+
+    protected override void OnDead()
+    {
+        Daemon = null;
+        _disk.Crash(Cluster.NextRandom());
+    }
+
+    private MonitorOptions Options() => new()
+    {
+        Fsid = Cluster.Fsid,
+        Id = _id,
+        Monitors = Cluster.MonitorInfos,
+        SnapshotEntries = 60,
+        RetainedEntries = 10,
+        Policy = new MonitorPolicy { DownOutInterval = TimeSpan.FromSeconds(12) },
+    };
+}

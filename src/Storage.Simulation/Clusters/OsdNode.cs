@@ -1,0 +1,99 @@
+using Microsoft.Extensions.Logging;
+using Storage.Cluster;
+using Storage.Messaging;
+using Storage.ObjectStore;
+using Storage.ObjectStore.Memory;
+using Storage.Rpc.Admin;
+using Storage.Simulation.Processes;
+
+namespace Storage.Simulation.Clusters;
+
+/// <summary>An OSD with its disk.</summary>
+internal sealed class OsdNode : SimulatedNode
+{
+    private const int Port = 6800;
+
+    private MemoryDisk _disk = new();
+    private Guid _uuid;
+    private object? _daemon;
+
+    public OsdNode(SimulatedCluster cluster, int number)
+        : base(cluster, EntityKind.Osd, (ulong)number, $"osd.{number}", $"osd{number}")
+    {
+        Id = new OsdId(number);
+        _uuid = DrawUuid();
+    }
+
+    public OsdId Id { get; }
+
+    /// <summary>Its disk, as the process sees it; null before the first start.</summary>
+    public NodeStore? Store { get; private set; }
+
+    /// <summary>Whether a bit was flipped on its disk, repaired since or not.</summary>
+    public bool HasFlips { get; private set; }
+
+    /// <summary>What makes its id known to the monitors.</summary>
+    public OsdCreateRequest CreateRequest() => new()
+    {
+        Uuid = _uuid.ToString(),
+        Osd = Id.Value,
+        CrushWeight = 1,
+        Location = { ["root"] = "default", ["host"] = Host },
+    };
+
+    /// <summary>What this OSD says of a PG; null if it does not run or does not know it.</summary>
+    public GroupState? StateOf(PgId group) => _daemon is null ? null : null;
+
+    /// <summary>Puts an empty disk in the place of the old one; the process must not run.</summary>
+    public void ReplaceDisk()
+    {
+        Note("gets an empty disk");
+        _disk = new MemoryDisk();
+        HasFlips = false;
+    }
+
+    /// <summary>Flips a bit in this disk's copy of an object.</summary>
+    /// <returns>False if there is no such copy, or no data at the place that was drawn.</returns>
+    public bool FlipBit(Random random, string objectName)
+    {
+        if (Store is null || !IsRunning || Cluster.NewestMap?.FindPool(Cluster.Pool) is not { } pool)
+        {
+            return false;
+        }
+
+        ObjectId id = Placement.ObjectOf(objectName);
+        var collection = new CollectionId(ClusterMap.GroupOf(pool, id.Hash));
+        if (!Store.ListCollections().Contains(collection) || !Store.TryStat(collection, id, out long size) || size == 0
+            || !Store.Inner.FlipBit(collection, id, random.NextInt64(size)))
+        {
+            return false;
+        }
+
+        HasFlips = true;
+        Note($"a bit flips in {objectName}");
+        return true;
+    }
+
+    /// <summary>Asserts what must hold between events.</summary>
+    public void CheckInvariants()
+    {
+    }
+
+    protected override void Boot(NodeLoop loop, NodeTransport transport, ulong instance, ILogger logger)
+    {
+        Store = new NodeStore(loop, new MemoryObjectStore(loop, Cluster.NextRandom(), _disk));
+    }
+
+    protected override void OnDead()
+    {
+        _daemon = null;
+        Store!.Inner.Crash();
+    }
+
+    private Guid DrawUuid()
+    {
+        byte[] bytes = new byte[16];
+        Cluster.NextRandom().NextBytes(bytes);
+        return new Guid(bytes);
+    }
+}

@@ -1,0 +1,232 @@
+using System.Globalization;
+using Google.Protobuf;
+using Storage.Cluster;
+using Storage.Messaging.Memory;
+using Storage.Monitor;
+using Storage.Reactor.Virtual;
+using Storage.Rpc;
+using Storage.Rpc.Admin;
+using Storage.Simulation.Running;
+using Storage.Simulation.Tracing;
+using MonitorInfo = Storage.Cluster.MonitorInfo;
+
+namespace Storage.Simulation.Clusters;
+
+/// <summary>All processes of a run on one loop of virtual time, with a network, disks, and an operator.</summary>
+internal sealed class SimulatedCluster
+{
+    private const int MessagePort = 6789;
+    private readonly Random _random;
+
+    public SimulatedCluster(Scenario scenario, Random random, EventTrace trace, Coverage coverage)
+    {
+        Scenario = scenario;
+        _random = random;
+        Trace = trace;
+        Coverage = coverage;
+        Loop = new VirtualLoop();
+        Network = new MemoryNetwork(Loop, NextRandom());
+        byte[] fsid = new byte[16];
+        _random.NextBytes(fsid);
+        Fsid = new Guid(fsid);
+        MonitorInfos = [.. Enumerable.Range(0, scenario.Monitors).Select(i => new MonitorInfo(
+            (ulong)i + 1, ((char)('a' + i)).ToString(), new NodeAddress($"mon{(char)('a' + i)}", MessagePort), default))];
+        Monitors = [.. MonitorInfos.Select(info => new MonitorNode(this, info))];
+        int osds = _random.Next(scenario.MinOsds, scenario.MaxOsds + 1);
+        Osds = [.. Enumerable.Range(0, osds).Select(i => new OsdNode(this, i))];
+        Operator = new Processes.NodeLoop(Loop, trace, "operator", TimeSpan.Zero);
+    }
+
+    public Scenario Scenario { get; }
+
+    public VirtualLoop Loop { get; }
+
+    public MemoryNetwork Network { get; }
+
+    public EventTrace Trace { get; }
+
+    public Coverage Coverage { get; }
+
+    public Guid Fsid { get; }
+
+    public IReadOnlyList<MonitorInfo> MonitorInfos { get; }
+
+    public IReadOnlyList<MonitorNode> Monitors { get; }
+
+    public IReadOnlyList<OsdNode> Osds { get; }
+
+    /// <summary>Where the operator's commands run.</summary>
+    public Processes.NodeLoop Operator { get; }
+
+    /// <summary>The pool that clients work on; 0 until it was made.</summary>
+    public long Pool { get; private set; }
+
+    public IEnumerable<SimulatedNode> Daemons => ((IEnumerable<SimulatedNode>)Monitors).Concat(Osds);
+
+    public IReadOnlyList<NodeAddress> MonitorAddresses => [.. MonitorInfos.Select(info => info.Address)];
+
+    /// <summary>The newest map that any monitor has applied.</summary>
+    public ClusterMap? NewestMap => Monitors.Select(m => m.Daemon?.Map).Where(m => m is not null).MaxBy(m => m!.Epoch);
+
+    public MonitorNode? Leader => Monitors.FirstOrDefault(m => m.Daemon is { IsLeader: true } && !m.IsPaused);
+
+    /// <summary>A random source of its own for a part of the run, so that one part's draws do not shift another's.</summary>
+    public Random NextRandom() => new(_random.Next());
+
+    /// <summary>Wall clocks differ between machines; nothing but what people see may depend on them.</summary>
+    public TimeSpan DrawClockSkew() => TimeSpan.FromMilliseconds(_random.Next(-30_000, 30_000));
+
+    /// <summary>Starts all daemons and makes the pool; runs the loop until everything is clean.</summary>
+    /// <exception cref="SimulationFailedException">It did not come up in time.</exception>
+    public void Form()
+    {
+        foreach (MonitorNode monitor in Monitors)
+        {
+            monitor.Start();
+        }
+
+        Await(() => Leader?.Daemon?.Map is not null, TimeSpan.FromSeconds(30), "no monitor leads a founded cluster");
+        foreach (OsdNode osd in Osds)
+        {
+            Command("OsdCreate", osd.CreateRequest(), OsdCreateReply.Parser);
+            osd.Start();
+        }
+
+        Await(() => NewestMap is { } map && Osds.All(o => map.IsUp(o.Id)), TimeSpan.FromSeconds(30), "not every OSD came up");
+        PoolCreateReply pool = Command(
+            "PoolCreate",
+            new PoolCreateRequest
+            {
+                Name = "objects",
+                Size = (uint)Scenario.Size,
+                MinSize = (uint)Scenario.MinSize,
+                PgNum = (uint)Scenario.PgCount,
+                FailureDomain = "host",
+                Application = "simulation",
+            },
+            PoolCreateReply.Parser);
+        Pool = pool.PoolId;
+        Await(IsClean, TimeSpan.FromSeconds(60), "the new pool did not become clean");
+    }
+
+    /// <summary>Runs the loop until a condition holds.</summary>
+    /// <exception cref="SimulationFailedException">It does not within the time.</exception>
+    public void Await(Func<bool> condition, TimeSpan within, string otherwise)
+    {
+        // Looked at every few milliseconds of virtual time: conditions cost more than events.
+        TimeSpan limit = Loop.Now + within;
+        while (!condition())
+        {
+            if (Loop.Now >= limit)
+            {
+                throw new SimulationFailedException(string.Create(CultureInfo.InvariantCulture, $"{otherwise} within {within.TotalSeconds} s"));
+            }
+
+            Loop.RunFor(TimeSpan.FromMilliseconds(20));
+        }
+    }
+
+    /// <summary>Whether all PGs are active and clean by what their primaries say, all daemons run, and the map shows it.</summary>
+    public bool IsClean() => WhyNotClean() is null;
+
+    /// <summary>What keeps the cluster from being clean.</summary>
+    /// <returns>The first reason found, or null.</returns>
+    public string? WhyNotClean()
+    {
+        if (Leader is null || NewestMap is not { } map)
+        {
+            return "no leader";
+        }
+
+        foreach (OsdNode osd in Osds)
+        {
+            if (!osd.IsRunning || osd.IsPaused || !map.IsUp(osd.Id) || map.FindOsd(osd.Id) is not { IsIn: true })
+            {
+                return $"{osd.Name} is not up and in";
+            }
+        }
+
+        if (map.FindPool(Pool) is not { } pool)
+        {
+            return null;
+        }
+
+        for (uint seed = 0; seed < pool.PgCount; seed++)
+        {
+            var group = new PgId(Pool, seed);
+            PgMapping mapping = map.Locate(group);
+            if (!mapping.Acting.AsSpan().SequenceEqual(mapping.Up) || mapping.Up.Length != pool.Size)
+            {
+                return $"pg {group} has up [{string.Join(',', mapping.Up)}], acting [{string.Join(',', mapping.Acting)}]";
+            }
+
+            OsdNode primary = Osds[mapping.Primary.Value];
+            if (primary.StateOf(group) is not { } state || state.Map != map.Epoch || !state.IsClean)
+            {
+                return $"pg {group} on {primary.Name} is {primary.StateOf(group)?.Text ?? "not there"}, acting [{string.Join(',', mapping.Acting)}]";
+            }
+        }
+
+        return null;
+    }
+
+    /// <summary>An operator's command, tried until a monitor carries it out; runs the loop meanwhile.</summary>
+    /// <exception cref="SimulationFailedException">Nobody carried it out in time, or it was refused.</exception>
+    public TReply Command<TReply>(string method, IMessage request, MessageParser<TReply> parser)
+        where TReply : IMessage<TReply>
+    {
+        Task<TReply> task = CommandAsync(method, request, parser);
+        Await(() => task.IsCompleted, TimeSpan.FromSeconds(60), $"no answer to {method}");
+        return task.GetAwaiter().GetResult();
+    }
+
+    /// <summary>An operator's command, tried until a monitor carries it out.</summary>
+    public Task<TReply> CommandAsync<TReply>(string method, IMessage request, MessageParser<TReply> parser)
+        where TReply : IMessage<TReply>
+    {
+        Operator.Enter();
+        try
+        {
+            return TryAsync(method, request.ToByteArray(), parser);
+        }
+        finally
+        {
+            Operator.Leave();
+        }
+    }
+
+    private async Task<TReply> TryAsync<TReply>(string method, byte[] request, MessageParser<TReply> parser)
+        where TReply : IMessage<TReply>
+    {
+        for (int attempt = 0; ; attempt++)
+        {
+            MonitorDaemon? monitor = Monitors[attempt % Monitors.Count].Daemon;
+            if (monitor is not null)
+            {
+                try
+                {
+                    // A monitor that dies never answers.
+                    ReadOnlyMemory<byte> reply = await monitor.HandleAdminAsync(method, request, CancellationToken.None).AsTask()
+                        .WaitAsync(TimeSpan.FromSeconds(15), Operator.TimeProvider);
+                    return parser.ParseFrom(reply.Span);
+                }
+                catch (RpcException e) when (e.Status.Code is StatusCode.Unavailable or StatusCode.DeadlineExceeded or StatusCode.Aborted)
+                {
+                    Coverage.Count("operator.retry");
+                }
+                catch (TimeoutException)
+                {
+                    Coverage.Count("operator.timeout");
+                }
+            }
+
+            await Task.Delay(TimeSpan.FromMilliseconds(300), Operator.TimeProvider);
+        }
+    }
+}
+
+/// <summary>What a PG's primary says of it.</summary>
+/// <param name="Text">As operators see it.</param>
+/// <param name="Map">Epoch of the map that it has.</param>
+/// <param name="IsClean">Active, with all copies complete.</param>
+internal sealed record GroupState(string Text, Epoch Map, bool IsClean);

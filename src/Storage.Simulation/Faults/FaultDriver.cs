@@ -1,0 +1,232 @@
+using Storage.Rpc.Admin;
+using Storage.Simulation.Clusters;
+using Storage.Simulation.Tracing;
+using Storage.Simulation.Workloads;
+
+namespace Storage.Simulation.Faults;
+
+/// <summary>Carries a plan out on a cluster, and heals everything in the end. What the redundancy does not promise to survive is left out.</summary>
+internal sealed class FaultDriver
+{
+    private readonly SimulatedCluster _cluster;
+    private readonly IReadOnlyList<ClientNode> _clients;
+    private readonly Random _random;
+    private readonly Action<Exception> _failed;
+    private readonly HashSet<OsdNode> _out = [];
+    private bool _isOver;
+
+    public FaultDriver(SimulatedCluster cluster, IReadOnlyList<ClientNode> clients, Random random, Action<Exception> failed)
+    {
+        _cluster = cluster;
+        _clients = clients;
+        _random = random;
+        _failed = failed;
+    }
+
+    /// <summary>Schedules a plan, from now on.</summary>
+    public void Start(FaultPlan plan)
+    {
+        foreach (Fault fault in plan.Faults)
+        {
+            _cluster.Loop.Schedule(fault.At, _ => Inject(fault), null);
+        }
+    }
+
+    /// <summary>Ends all faults: processes run, ways are open, OSDs are in.</summary>
+    public void HealAll()
+    {
+        _isOver = true;
+        Note("all faults end");
+        _cluster.Network.HealAll();
+        _cluster.Network.Options.BreakProbability = 0;
+        _cluster.Network.Options.DelayProbability = 0;
+        foreach (SimulatedNode node in _cluster.Daemons.Concat(_clients))
+        {
+            node.Resume();
+            node.Start();
+        }
+
+        foreach (OsdNode osd in _cluster.Osds)
+        {
+            if (_out.Contains(osd))
+            {
+                TakeIn(osd);
+            }
+        }
+    }
+
+    private void Inject(Fault fault)
+    {
+        if (_isOver)
+        {
+            return;
+        }
+
+        OsdNode osd = _cluster.Osds[fault.Targets[0] % _cluster.Osds.Count];
+        MonitorNode monitor = _cluster.Monitors[fault.Targets[0] % _cluster.Monitors.Count];
+        SimulatedNode[] daemons = [.. _cluster.Daemons];
+        SimulatedNode any = daemons[fault.Targets[1] % daemons.Length];
+        bool done = true;
+        switch (fault.Kind)
+        {
+            case FaultKind.CrashOsd or FaultKind.LongCrash:
+                done = CrashFor(osd, fault.Duration, power: fault.Targets[1] % 3 == 0);
+                break;
+            case FaultKind.CrashMonitor:
+                done = CrashFor(monitor, fault.Duration, power: fault.Targets[1] % 3 == 0);
+                break;
+            case FaultKind.CrashLeader:
+                done = _cluster.Leader is { } leader && CrashFor(leader, fault.Duration, power: fault.Targets[1] % 3 == 0);
+                break;
+            case FaultKind.CrashAtEffect:
+                SimulatedNode victim = fault.Targets[2] % 4 == 0 ? any : osd;
+                done = victim.IsRunning;
+                victim.CrashAfter(fault.Targets[3] % 40);
+                After(fault.Duration, victim.Start);
+                break;
+            case FaultKind.PowerLoss:
+                PowerLoss(fault, daemons);
+                break;
+            case FaultKind.Partition:
+                Partition(fault);
+                break;
+            case FaultKind.OneWayPartition:
+                string from = daemons[fault.Targets[0] % daemons.Length].Host;
+                string to = any.Host;
+                done = from != to && !_cluster.Network.IsBlocked(from, to);
+                if (done)
+                {
+                    Note($"{from} cannot reach {to}");
+                    _cluster.Network.Block(from, to);
+                    After(fault.Duration, () =>
+                    {
+                        Note($"{from} reaches {to} again");
+                        _cluster.Network.Unblock(from, to);
+                    });
+                }
+
+                break;
+            case FaultKind.SlowNetwork:
+                Note("the network is slow");
+                _cluster.Network.Options.DelayProbability = 0.02 * (1 + (fault.Targets[0] % 20));
+                After(fault.Duration, () => _cluster.Network.Options.DelayProbability = 0);
+                break;
+            case FaultKind.BreakConnections:
+                Note("connections break");
+                _cluster.Network.Options.BreakProbability = 0.002 * (1 + (fault.Targets[0] % 20));
+                After(fault.Duration, () => _cluster.Network.Options.BreakProbability = 0);
+                break;
+            case FaultKind.Pause:
+                SimulatedNode paused = fault.Targets[2] % 3 == 0 && _clients.Count > 0 ? _clients[fault.Targets[0] % _clients.Count] : any;
+                done = paused.IsRunning && !paused.IsPaused;
+                paused.Pause();
+                After(fault.Duration, paused.Resume);
+                break;
+            case FaultKind.OsdOut:
+                done = TakeOut(osd, fault.Duration);
+                break;
+            case FaultKind.ReplaceDisk:
+                done = _cluster.IsClean() && !_cluster.Osds.Any(o => o.HasFlips);
+                if (done)
+                {
+                    osd.Crash();
+                    osd.ReplaceDisk();
+                    After(fault.Duration, osd.Start);
+                }
+
+                break;
+            case FaultKind.FlipBit:
+                done = _cluster.IsClean() && _cluster.Osds.All(o => o == osd || !o.HasFlips)
+                    && osd.FlipBit(_random, ObjectWorkload.NameOf(fault.Targets[1] % _cluster.Scenario.Objects));
+                break;
+            case FaultKind.CrashClient:
+                done = _clients.Count > 0 && CrashFor(_clients[fault.Targets[0] % _clients.Count], fault.Duration, power: false);
+                break;
+            default:
+                throw new NotSupportedException($"fault {fault.Kind}");
+        }
+
+        _cluster.Coverage.Count($"fault.{fault.Kind}{(done ? "" : ".skipped")}");
+    }
+
+    private bool CrashFor(SimulatedNode node, TimeSpan away, bool power)
+    {
+        if (!node.IsRunning)
+        {
+            return false;
+        }
+
+        node.Crash(power);
+        After(away, node.Start);
+        return true;
+    }
+
+    private void PowerLoss(Fault fault, SimulatedNode[] daemons)
+    {
+        // A third of the time everything, else some.
+        bool all = fault.Targets[0] % 3 == 0;
+        for (int i = 0; i < daemons.Length; i++)
+        {
+            if (all || (fault.Targets[1] >> (i % 20) & 1) != 0)
+            {
+                CrashFor(daemons[i], fault.Duration * (1 + (_random.NextDouble() * 0.5)), power: true);
+            }
+        }
+    }
+
+    private void Partition(Fault fault)
+    {
+        string[] hosts = [.. _cluster.Daemons.Concat(_clients).Select(n => n.Host)];
+        string[] island = [.. hosts.Where((_, i) => (fault.Targets[0] >> (i % 20) & 1) != 0)];
+        string[] rest = [.. hosts.Except(island)];
+        Note($"{string.Join(' ', island)} cut off from {string.Join(' ', rest)}");
+        _cluster.Network.Partition(island, rest);
+        After(fault.Duration, () =>
+        {
+            Note($"{string.Join(' ', island)} joined with {string.Join(' ', rest)}");
+            foreach (string one in island)
+            {
+                foreach (string other in rest)
+                {
+                    _cluster.Network.Heal(one, other);
+                }
+            }
+        });
+    }
+
+    private bool TakeOut(OsdNode osd, TimeSpan away)
+    {
+        // As many must stay in as there are copies.
+        if (_out.Count >= _cluster.Osds.Count - _cluster.Scenario.Size || !_out.Add(osd))
+        {
+            return false;
+        }
+
+        Note($"{osd.Name} is taken out");
+        ObjectWorkload.Watch(_cluster.CommandAsync("OsdOut", new OsdIdsRequest { Osds = { osd.Id.Value } }, OsdIdsReply.Parser), _failed);
+        After(away, () => TakeIn(osd));
+        return true;
+    }
+
+    private void TakeIn(OsdNode osd)
+    {
+        if (_out.Remove(osd))
+        {
+            Note($"{osd.Name} is taken in");
+            ObjectWorkload.Watch(_cluster.CommandAsync("OsdIn", new OsdIdsRequest { Osds = { osd.Id.Value } }, OsdIdsReply.Parser), _failed);
+        }
+    }
+
+    private void After(TimeSpan delay, Action action) => _cluster.Loop.Schedule(
+        delay,
+        _ =>
+        {
+            if (!_isOver)
+            {
+                action();
+            }
+        },
+        null);
+
+    private void Note(string text) => _cluster.Trace.Add(TraceKind.Fault, "-", _cluster.Loop.Now, text);
+}

@@ -1,0 +1,125 @@
+using System.Globalization;
+using Storage.Simulation.Running;
+
+namespace Storage.Simulation.Faults;
+
+/// <summary>Kind of a fault.</summary>
+public enum FaultKind
+{
+    /// <summary>An OSD's process dies and starts again: memory is lost, the disk keeps what was durable and some of the rest.</summary>
+    CrashOsd,
+
+    /// <summary>As <see cref="CrashOsd"/>, away for so long that it is marked out and its log overtaken.</summary>
+    LongCrash,
+
+    /// <summary>A monitor's process dies and starts again.</summary>
+    CrashMonitor,
+
+    /// <summary>The monitor that leads dies and starts again.</summary>
+    CrashLeader,
+
+    /// <summary>A process dies in the middle of what it does: between two messages, or between a message and a transaction.</summary>
+    CrashAtEffect,
+
+    /// <summary>Several machines lose power at once; their peers learn nothing until connections time out.</summary>
+    PowerLoss,
+
+    /// <summary>Some machines cannot reach the others, nor be reached.</summary>
+    Partition,
+
+    /// <summary>One machine's packets to another do not arrive; those the other way do.</summary>
+    OneWayPartition,
+
+    /// <summary>Messages take long.</summary>
+    SlowNetwork,
+
+    /// <summary>Connections break now and then.</summary>
+    BreakConnections,
+
+    /// <summary>A process stands still.</summary>
+    Pause,
+
+    /// <summary>An operator takes an OSD out, and in again later.</summary>
+    OsdOut,
+
+    /// <summary>A disk is replaced by an empty one, while all other copies are clean.</summary>
+    ReplaceDisk,
+
+    /// <summary>A bit flips on one copy of one object, while all copies are clean.</summary>
+    FlipBit,
+
+    /// <summary>A client ends without a word, and a new one takes its place.</summary>
+    CrashClient,
+}
+
+/// <summary>One fault of a plan.</summary>
+/// <param name="At">When, since the faults began.</param>
+/// <param name="Kind">What.</param>
+/// <param name="Targets">Numbers that choose who; each kind reads them modulo what there is.</param>
+/// <param name="Duration">How long it lasts, for kinds that last.</param>
+public sealed record Fault(TimeSpan At, FaultKind Kind, IReadOnlyList<int> Targets, TimeSpan Duration)
+{
+    /// <inheritdoc/>
+    public override string ToString() => string.Create(
+        CultureInfo.InvariantCulture, $"+{At.TotalSeconds:F3}s {Kind} [{string.Join(',', Targets)}] for {Duration.TotalSeconds:F3}s");
+}
+
+/// <summary>The faults of a run, drawn before it begins.</summary>
+/// <param name="Faults">In order of time.</param>
+public sealed record FaultPlan(IReadOnlyList<Fault> Faults)
+{
+    /// <summary>Draws a plan.</summary>
+    /// <param name="scenario">The mix.</param>
+    /// <param name="random">The seed's randomness.</param>
+    /// <returns>The plan.</returns>
+    public static FaultPlan Draw(Scenario scenario, Random random)
+    {
+        ArgumentNullException.ThrowIfNull(scenario);
+        ArgumentNullException.ThrowIfNull(random);
+        var faults = new List<Fault>();
+        (FaultKind Kind, double Weight)[] mix = [.. scenario.Faults.Where(f => f.Value > 0).OrderBy(f => f.Key).Select(f => (f.Key, f.Value))];
+        if (scenario.FaultInterval <= TimeSpan.Zero || mix.Length == 0)
+        {
+            return new FaultPlan(faults);
+        }
+
+        // Each seed has a mix of its own: some kinds left out, some frequent; and a pace of its own.
+        for (int i = 0; i < mix.Length; i++)
+        {
+            mix[i].Weight *= random.Next(4) == 0 ? 0 : Math.Pow(4, (random.NextDouble() * 2) - 1);
+        }
+
+        double total = mix.Sum(m => m.Weight);
+        double pace = scenario.FaultInterval.TotalSeconds * Math.Pow(3, (random.NextDouble() * 2) - 1);
+        for (double at = Exponential(random, pace); at < scenario.Duration.TotalSeconds && total > 0; at += Exponential(random, pace))
+        {
+            double pick = random.NextDouble() * total;
+            FaultKind kind = mix[^1].Kind;
+            foreach ((FaultKind candidate, double weight) in mix)
+            {
+                if (pick < weight)
+                {
+                    kind = candidate;
+                    break;
+                }
+
+                pick -= weight;
+            }
+
+            int[] targets = [random.Next(1 << 20), random.Next(1 << 20), random.Next(1 << 20), random.Next(1 << 20)];
+            double length = kind switch
+            {
+                FaultKind.LongCrash => 15 + Exponential(random, 20),
+                FaultKind.OsdOut => 2 + Exponential(random, 15),
+                FaultKind.Partition or FaultKind.OneWayPartition => Exponential(random, 8),
+                FaultKind.Pause => Exponential(random, 3),
+                _ => Exponential(random, 4),
+            };
+            faults.Add(new Fault(TimeSpan.FromSeconds(at), kind, targets, TimeSpan.FromSeconds(Math.Min(length, 60))));
+        }
+
+        return new FaultPlan(faults);
+    }
+
+    private static double Exponential(Random random, double mean) => -Math.Log(1 - random.NextDouble()) * mean;
+}

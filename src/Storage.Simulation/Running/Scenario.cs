@@ -1,0 +1,200 @@
+using System.Globalization;
+using Storage.Simulation.Faults;
+
+namespace Storage.Simulation.Running;
+
+/// <summary>
+/// What a run is made of, the seed apart. Ranges are drawn from by the seed. The text form is one <c>key = value</c> per line,
+/// <c>#</c> begins a comment; <c>fault KIND = weight</c> sets how often a kind of fault is drawn, relative to the others.
+/// </summary>
+public sealed record Scenario
+{
+    /// <summary>Name, for messages.</summary>
+    public string Name { get; init; } = "default";
+
+    /// <summary>Monitors, 1 and up.</summary>
+    public int Monitors { get; init; } = 3;
+
+    /// <summary>Fewest OSDs.</summary>
+    public int MinOsds { get; init; } = 3;
+
+    /// <summary>Most OSDs.</summary>
+    public int MaxOsds { get; init; } = 5;
+
+    /// <summary>Copies of each object.</summary>
+    public int Size { get; init; } = 3;
+
+    /// <summary>Copies below which PGs wait.</summary>
+    public int MinSize { get; init; } = 2;
+
+    /// <summary>Placement groups of the pool.</summary>
+    public int PgCount { get; init; } = 4;
+
+    /// <summary>PG log entries that OSDs keep: few, so that backfill happens as well as log recovery.</summary>
+    public int LogEntries { get; init; } = 30;
+
+    /// <summary>Objects that clients work on.</summary>
+    public int Objects { get; init; } = 6;
+
+    /// <summary>Clients.</summary>
+    public int Clients { get; init; } = 2;
+
+    /// <summary>Operations that each client has under way.</summary>
+    public int Concurrency { get; init; } = 2;
+
+    /// <summary>Mean pause of a client between operations.</summary>
+    public TimeSpan ThinkTime { get; init; } = TimeSpan.FromMilliseconds(300);
+
+    /// <summary>Virtual time during which faults are injected.</summary>
+    public TimeSpan Duration { get; init; } = TimeSpan.FromSeconds(60);
+
+    /// <summary>Mean time between faults; no faults if zero.</summary>
+    public TimeSpan FaultInterval { get; init; } = TimeSpan.FromSeconds(6);
+
+    /// <summary>Virtual time after the last fault within which everything has to be clean and every operation answered.</summary>
+    public TimeSpan ConvergenceBound { get; init; } = TimeSpan.FromSeconds(180);
+
+    /// <summary>How often each kind of fault is drawn, relative to the others.</summary>
+    public IReadOnlyDictionary<FaultKind, double> Faults { get; init; } = Mixed;
+
+    /// <summary>The mixes that have names.</summary>
+    public static IReadOnlyList<Scenario> Named { get; } =
+    [
+        new Scenario(),
+        new Scenario { Name = "calm", FaultInterval = TimeSpan.Zero, Duration = TimeSpan.FromSeconds(20) },
+        new Scenario
+        {
+            Name = "network",
+            Faults = Mix((FaultKind.Partition, 3), (FaultKind.OneWayPartition, 3), (FaultKind.SlowNetwork, 2), (FaultKind.BreakConnections, 2), (FaultKind.Pause, 2)),
+        },
+        new Scenario
+        {
+            Name = "crashes",
+            FaultInterval = TimeSpan.FromSeconds(4),
+            Faults = Mix((FaultKind.CrashOsd, 4), (FaultKind.CrashAtEffect, 4), (FaultKind.CrashMonitor, 1), (FaultKind.CrashLeader, 1)),
+        },
+        new Scenario
+        {
+            Name = "power",
+            FaultInterval = TimeSpan.FromSeconds(10),
+            Faults = Mix((FaultKind.PowerLoss, 4), (FaultKind.CrashAtEffect, 2), (FaultKind.CrashOsd, 1)),
+        },
+        new Scenario
+        {
+            Name = "rebalance",
+            MinOsds = 5,
+            MaxOsds = 5,
+            Faults = Mix((FaultKind.OsdOut, 4), (FaultKind.CrashOsd, 3), (FaultKind.LongCrash, 3), (FaultKind.ReplaceDisk, 1), (FaultKind.CrashAtEffect, 1)),
+        },
+        new Scenario
+        {
+            Name = "monitors",
+            MaxOsds = 3,
+            FaultInterval = TimeSpan.FromSeconds(3),
+            Faults = Mix((FaultKind.CrashMonitor, 4), (FaultKind.CrashLeader, 4), (FaultKind.Partition, 1), (FaultKind.Pause, 2), (FaultKind.CrashAtEffect, 2), (FaultKind.PowerLoss, 1)),
+        },
+    ];
+
+    private static IReadOnlyDictionary<FaultKind, double> Mixed { get; } = Mix(
+        (FaultKind.CrashOsd, 4), (FaultKind.LongCrash, 2), (FaultKind.CrashMonitor, 1), (FaultKind.CrashLeader, 2), (FaultKind.CrashAtEffect, 4),
+        (FaultKind.PowerLoss, 1.5), (FaultKind.Partition, 2), (FaultKind.OneWayPartition, 2), (FaultKind.SlowNetwork, 1), (FaultKind.BreakConnections, 2),
+        (FaultKind.Pause, 2), (FaultKind.OsdOut, 1.5), (FaultKind.ReplaceDisk, 1), (FaultKind.FlipBit, 1), (FaultKind.CrashClient, 1));
+
+    /// <summary>Finds a named scenario, or reads a file.</summary>
+    /// <param name="nameOrFile">A name of <see cref="Named"/>, or a path.</param>
+    /// <returns>The scenario.</returns>
+    /// <exception cref="FormatException">The file makes no sense; the message names the line.</exception>
+    /// <exception cref="IOException">There is no such scenario or file.</exception>
+    public static Scenario Load(string nameOrFile)
+    {
+        foreach (Scenario scenario in Named)
+        {
+            if (string.Equals(scenario.Name, nameOrFile, StringComparison.OrdinalIgnoreCase))
+            {
+                return scenario;
+            }
+        }
+
+        if (!File.Exists(nameOrFile))
+        {
+            throw new FileNotFoundException($"no scenario '{nameOrFile}': it is no file and none of {string.Join(", ", Named.Select(s => s.Name))}");
+        }
+
+        return Parse(File.ReadAllText(nameOrFile), Path.GetFileNameWithoutExtension(nameOrFile));
+    }
+
+    /// <summary>Reads the text form.</summary>
+    /// <param name="text">The text.</param>
+    /// <param name="name">Name of the scenario.</param>
+    /// <returns>The scenario; what the text does not mention has its default.</returns>
+    /// <exception cref="FormatException">A line makes no sense; the message names it.</exception>
+    public static Scenario Parse(string text, string name)
+    {
+        ArgumentNullException.ThrowIfNull(text);
+        var scenario = new Scenario { Name = name };
+        var faults = new SortedDictionary<FaultKind, double>();
+        string[] lines = text.Split('\n');
+        for (int i = 0; i < lines.Length; i++)
+        {
+            string line = lines[i].Split('#')[0].Trim();
+            if (line.Length == 0)
+            {
+                continue;
+            }
+
+            string[] parts = line.Split('=', 2, StringSplitOptions.TrimEntries);
+            if (parts.Length != 2 || !double.TryParse(parts[1], NumberStyles.Float, CultureInfo.InvariantCulture, out double number) || number < 0 || number > 1e9)
+            {
+                throw new FormatException($"{name}, line {i + 1}: '{line}' is not KEY = NUMBER");
+            }
+
+            if (parts[0].StartsWith("fault ", StringComparison.Ordinal))
+            {
+                faults[Enum.TryParse(parts[0][6..].Trim().Replace("_", "", StringComparison.Ordinal), true, out FaultKind kind)
+                    ? kind
+                    : throw new FormatException($"{name}, line {i + 1}: no fault '{parts[0][6..].Trim()}'; there are {string.Join(", ", Enum.GetNames<FaultKind>())}")] = number;
+                continue;
+            }
+
+            scenario = scenario.With(parts[0], number) ?? throw new FormatException($"{name}, line {i + 1}: unknown key '{parts[0]}'");
+        }
+
+        scenario = faults.Count == 0 ? scenario : scenario with { Faults = faults };
+        scenario.Validate();
+        return scenario;
+    }
+
+    /// <summary>Checks that the numbers fit together.</summary>
+    /// <exception cref="FormatException">They do not; the message says how.</exception>
+    public void Validate()
+    {
+        if (Monitors is < 1 or > 9 || MinOsds < 1 || MinOsds > MaxOsds || MaxOsds > 20 || Size < 1 || Size > MinOsds || MinSize < 1 || MinSize > Size
+            || PgCount is < 1 or > 256 || Objects < 1 || Clients < 1 || Concurrency < 1 || LogEntries < 1 || Duration <= TimeSpan.Zero)
+        {
+            throw new FormatException($"scenario {Name}: 1 to 9 monitors, min_osds up to max_osds up to 20, min_size up to size up to min_osds, 1 to 256 PGs, and everything else at least 1");
+        }
+    }
+
+    private static SortedDictionary<FaultKind, double> Mix(params (FaultKind Kind, double Weight)[] faults) =>
+        new(faults.ToDictionary(f => f.Kind, f => f.Weight));
+
+    private Scenario? With(string key, double number) => key switch
+    {
+        "monitors" => this with { Monitors = (int)number },
+        "osds" => this with { MinOsds = (int)number, MaxOsds = (int)number },
+        "min_osds" => this with { MinOsds = (int)number },
+        "max_osds" => this with { MaxOsds = (int)number },
+        "size" => this with { Size = (int)number },
+        "min_size" => this with { MinSize = (int)number },
+        "pg_num" => this with { PgCount = (int)number },
+        "log_entries" => this with { LogEntries = (int)number },
+        "objects" => this with { Objects = (int)number },
+        "clients" => this with { Clients = (int)number },
+        "concurrency" => this with { Concurrency = (int)number },
+        "think_ms" => this with { ThinkTime = TimeSpan.FromMilliseconds(number) },
+        "duration_s" => this with { Duration = TimeSpan.FromSeconds(number) },
+        "fault_interval_s" => this with { FaultInterval = TimeSpan.FromSeconds(number) },
+        "convergence_s" => this with { ConvergenceBound = TimeSpan.FromSeconds(number) },
+        _ => null,
+    };
+}

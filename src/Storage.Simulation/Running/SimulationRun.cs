@@ -1,0 +1,178 @@
+using System.Globalization;
+using Storage.Simulation.Clusters;
+using Storage.Simulation.Faults;
+using Storage.Simulation.Histories;
+using Storage.Simulation.Tracing;
+using Storage.Simulation.Workloads;
+
+namespace Storage.Simulation.Running;
+
+/// <summary>
+/// One seed: forms a cluster, lets clients work under faults, ends the faults, and checks that everything is clean in time, that all copies
+/// are the same, and that the calls can be explained. Runs on the calling thread alone; runs on other threads may go beside it.
+/// </summary>
+public sealed class SimulationRun
+{
+    private const int TimelineLength = 200;
+
+    private readonly Scenario _scenario;
+    private readonly ulong _seed;
+    private readonly EventTrace _trace = new();
+    private readonly Coverage _coverage = new();
+    private readonly History _history = new();
+    private Exception? _broken;
+
+    /// <summary>Creates a run.</summary>
+    /// <param name="seed">Decides everything.</param>
+    /// <param name="scenario">What it is made of.</param>
+    /// <param name="follower">Told a line for each event, or null.</param>
+    public SimulationRun(ulong seed, Scenario scenario, Action<string>? follower = null)
+    {
+        ArgumentNullException.ThrowIfNull(scenario);
+        scenario.Validate();
+        _seed = seed;
+        _scenario = scenario;
+        _trace.Follower = follower;
+    }
+
+    /// <summary>Runs to the end.</summary>
+    /// <returns>What was found; never throws for what the cluster did.</returns>
+    public SimulationResult Execute()
+    {
+        var random = new Random(unchecked((int)(_seed ^ (_seed >> 32)) * 7919));
+        FaultPlan plan = FaultPlan.Draw(_scenario, new Random(random.Next()));
+        var cluster = new SimulatedCluster(_scenario, random, _trace, _coverage);
+        string? failure = null;
+        string stage = "forming the cluster";
+        try
+        {
+            cluster.Form();
+            stage = "working under faults";
+            Work(cluster, plan);
+            stage = "checking";
+            Check(cluster);
+        }
+        catch (SimulationFailedException e)
+        {
+            failure = $"{stage}: {e.Message}{(cluster.WhyNotClean() is { } why ? $" ({why})" : "")}";
+        }
+#pragma warning disable CA1031 // whatever a daemon throws is what the run is there to find
+        catch (Exception e)
+        {
+            failure = $"{stage}: {e}";
+        }
+#pragma warning restore CA1031
+
+        return new SimulationResult
+        {
+            Seed = _seed,
+            Scenario = _scenario.Name,
+            Failure = failure,
+            TraceHash = _trace.Hash,
+            Events = _trace.Events,
+            VirtualTime = cluster.Loop.Now,
+            Calls = _history.Entries.Count,
+            UnknownCalls = _history.Entries.Count(e => e.Outcome is null),
+            Plan = plan,
+            Coverage = _coverage.Counts,
+            Timeline = failure is null ? [] : [.. _trace.Timeline(TimelineLength)],
+        };
+    }
+
+    private void Work(SimulatedCluster cluster, FaultPlan plan)
+    {
+        ClientNode[] clients = [.. Enumerable.Range(0, _scenario.Clients).Select(i => new ClientNode(cluster, i, _history, OnBroken))];
+        foreach (ClientNode client in clients)
+        {
+            client.Start();
+        }
+
+        var driver = new FaultDriver(cluster, clients, cluster.NextRandom(), OnBroken);
+        driver.Start(plan);
+        RunFor(cluster, _scenario.Duration);
+        driver.HealAll();
+
+        // Clients go on for a while on the healed cluster, then end.
+        RunFor(cluster, TimeSpan.FromSeconds(5));
+        foreach (ClientNode client in clients)
+        {
+            client.Workload?.Stop();
+        }
+
+        TimeSpan deadline = cluster.Loop.Now + _scenario.ConvergenceBound;
+        Await(cluster, cluster.IsClean, deadline, "not clean");
+        _coverage.Count("time.clean_ms", (long)(cluster.Loop.Now - deadline + _scenario.ConvergenceBound).TotalMilliseconds);
+        Await(cluster, () => clients.All(c => c.Workload is null or { Running: 0 }), deadline, "calls without an answer");
+
+        // What every client sees in the end is a part of the history.
+        var reader = new ClientNode(cluster, _scenario.Clients, _history, OnBroken, isIdle: true);
+        reader.Start();
+        Task[] reads = [.. Enumerable.Range(0, _scenario.Objects).Select(i => reader.ReadAsync(ObjectWorkload.NameOf(i)))];
+        Await(cluster, () => reads.All(r => r.IsCompleted), cluster.Loop.Now + TimeSpan.FromSeconds(30), "final reads without an answer");
+        foreach (Task read in reads)
+        {
+            read.GetAwaiter().GetResult();
+        }
+    }
+
+    private void Check(SimulatedCluster cluster)
+    {
+        foreach ((string name, List<HistoryEntry> calls) in _history.ByObject())
+        {
+            CheckResult result = LinearizabilityChecker.Check(calls);
+            _coverage.Count("check.states", result.Steps);
+            if (result.Verdict == Verdict.Violation)
+            {
+                throw new SimulationFailedException($"{name} is not linearizable: {result.Explanation}");
+            }
+
+            if (result.Verdict == Verdict.Undecided)
+            {
+                _coverage.Count("check.undecided");
+            }
+        }
+
+        // Disks settle what was under way, then all copies are compared.
+        RunFor(cluster, TimeSpan.FromSeconds(2));
+        CopyComparison.Compare(cluster);
+    }
+
+    private void RunFor(SimulatedCluster cluster, TimeSpan span)
+    {
+        TimeSpan limit = cluster.Loop.Now + span;
+        while (cluster.Loop.Now < limit)
+        {
+            TimeSpan left = limit - cluster.Loop.Now;
+            TimeSpan step = TimeSpan.FromMilliseconds(100);
+            cluster.Loop.RunFor(left < step ? left : step);
+            ThrowIfBroken();
+        }
+    }
+
+    private void Await(SimulatedCluster cluster, Func<bool> condition, TimeSpan deadline, string otherwise)
+    {
+        while (!condition())
+        {
+            ThrowIfBroken();
+            if (cluster.Loop.Now >= deadline)
+            {
+                throw new SimulationFailedException(string.Create(
+                    CultureInfo.InvariantCulture, $"{otherwise} {_scenario.ConvergenceBound.TotalSeconds} s after the last fault; {Waiting()}"));
+            }
+
+            cluster.Loop.RunFor(TimeSpan.FromMilliseconds(50));
+        }
+    }
+
+    private string Waiting() => string.Join("; ", _history.Entries.Where(e => e.Outcome is null).TakeLast(5).Select(e => $"{e.ObjectName} {e}"));
+
+    private void OnBroken(Exception e) => _broken ??= e;
+
+    private void ThrowIfBroken()
+    {
+        if (_broken is not null)
+        {
+            throw new SimulationFailedException($"a client or the operator failed: {_broken}", _broken);
+        }
+    }
+}

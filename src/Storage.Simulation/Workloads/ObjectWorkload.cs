@@ -1,0 +1,274 @@
+using System.Globalization;
+using System.Text;
+using Storage.Client;
+using Storage.Messaging;
+using Storage.Reactor;
+using Storage.Simulation.Histories;
+using Storage.Simulation.Running;
+using Storage.Simulation.Tracing;
+
+namespace Storage.Simulation.Workloads;
+
+/// <summary>
+/// A client's lanes, each making one call after the other on a few objects and writing down what it asked and what it was told.
+/// Every value written is unique, so that a read tells which writes it saw.
+/// </summary>
+internal sealed class ObjectWorkload
+{
+    private const int LongestObject = 24 << 10;
+    private static readonly string[] s_keys = ["a", "b", "c"];
+
+    private readonly string _name;
+    private readonly IEventLoop _loop;
+    private readonly IObjectClient _client;
+    private readonly long _pool;
+    private readonly Scenario _scenario;
+    private readonly History _history;
+    private readonly EventTrace _trace;
+    private readonly Random _random;
+    private readonly CancellationTokenSource _stop = new();
+
+    public ObjectWorkload(string name, IEventLoop loop, IObjectClient client, long pool, Scenario scenario, History history, EventTrace trace, Random random)
+    {
+        _name = name;
+        _loop = loop;
+        _client = client;
+        _pool = pool;
+        _scenario = scenario;
+        _history = history;
+        _trace = trace;
+        _random = random;
+    }
+
+    /// <summary>Lanes that have not ended.</summary>
+    public int Running { get; private set; }
+
+    /// <summary>No new calls are made; those under way go on.</summary>
+    public void Stop() => _stop.Cancel();
+
+    /// <summary>Starts the lanes; called as the client's process.</summary>
+    /// <param name="failed">Told of what no client code expects.</param>
+    public void Start(Action<Exception> failed)
+    {
+        for (int i = 0; i < _scenario.Concurrency; i++)
+        {
+            Running++;
+            Watch(LaneAsync(), failed);
+        }
+    }
+
+    /// <summary>Reads an object whole and records it as a call.</summary>
+    /// <param name="objectName">The object.</param>
+    /// <returns>When answered.</returns>
+    public Task ReadAsync(string objectName) => CallAsync(objectName, ReadAll(), CancellationToken.None);
+
+    /// <summary>Name of an object of the scenario.</summary>
+    /// <param name="index">Its number.</param>
+    /// <returns>The name.</returns>
+    public static string NameOf(int index) => string.Create(CultureInfo.InvariantCulture, $"object-{index}");
+
+    /// <summary>Watches a task whose failure is a failure of the run.</summary>
+    internal static void Watch(Task task, Action<Exception> failed) => task.ContinueWith(
+        static (done, state) => ((Action<Exception>)state!)(done.Exception!.GetBaseException()),
+        failed,
+        CancellationToken.None,
+        TaskContinuationOptions.OnlyOnFaulted | TaskContinuationOptions.ExecuteSynchronously,
+        TaskScheduler.Default);
+
+    private static ObjectCall ReadAll() => ObjectCall.Of(
+        new CallStep(OperationCode.Read, 0, LongestObject * 2),
+        new CallStep(OperationCode.Stat),
+        new CallStep(OperationCode.GetAttributes),
+        new CallStep(OperationCode.ListOmap, Length: 1000));
+
+    private async Task LaneAsync()
+    {
+        while (!_stop.IsCancellationRequested)
+        {
+            double pause = -Math.Log(1 - _random.NextDouble()) * _scenario.ThinkTime.TotalSeconds;
+            await Task.Delay(TimeSpan.FromSeconds(Math.Min(pause, 10)), _loop.TimeProvider);
+            if (_stop.IsCancellationRequested)
+            {
+                break;
+            }
+
+            string name = NameOf(_random.Next(_scenario.Objects));
+            ObjectCall call = _random.Next(100) < 40 ? DrawRead() : DrawWrite();
+            if (_random.Next(25) != 0)
+            {
+                await CallAsync(name, call, CancellationToken.None);
+                continue;
+            }
+
+            // An impatient caller: what becomes of its write is not known to it.
+            using var patience = new CancellationTokenSource(TimeSpan.FromMilliseconds(_random.Next(1, 3000)), _loop.TimeProvider);
+            await CallAsync(name, call, patience.Token);
+        }
+
+        Running--;
+    }
+
+    private ObjectCall DrawRead()
+    {
+        if (_random.Next(3) > 0)
+        {
+            return ReadAll();
+        }
+
+        return ObjectCall.Of(new CallStep(OperationCode.Read, _random.Next(LongestObject), _random.Next(1, 8192)));
+    }
+
+    private ObjectCall DrawWrite()
+    {
+        string key = s_keys[_random.Next(s_keys.Length)];
+        switch (_random.Next(20))
+        {
+            case 0 or 1 or 2 or 3:
+                return ObjectCall.Of(new CallStep(OperationCode.WriteFull, Data: Value(_random.Next(1, LongestObject / 2))));
+            case 4 or 5 or 6 or 7:
+                // Whole blocks, parts of blocks, and ranges that straddle them.
+                int length = _random.Next(3) == 0 ? 4096 * _random.Next(1, 4) : _random.Next(1, 9000);
+                int offset = _random.Next(3) == 0 ? 4096 * _random.Next(0, 3) : _random.Next(0, LongestObject - length);
+                return ObjectCall.Of(new CallStep(OperationCode.Write, offset, Data: Value(length)));
+            case 8 or 9:
+                // A long object is cut first, so that appends do not go on for ever.
+                return _random.Next(3) == 0
+                    ? ObjectCall.Of(new CallStep(OperationCode.Truncate, _random.Next(0, 5000)), new CallStep(OperationCode.Append, Data: Value(_random.Next(1, 3000))))
+                    : ObjectCall.Of(new CallStep(OperationCode.Append, Data: Value(_random.Next(1, 400))));
+            case 10:
+                return ObjectCall.Of(new CallStep(OperationCode.Zero, _random.Next(0, LongestObject), _random.Next(1, 9000)));
+            case 11:
+                return ObjectCall.Of(new CallStep(OperationCode.Truncate, _random.Next(0, LongestObject)));
+            case 12:
+                return ObjectCall.Of(new CallStep(OperationCode.Remove));
+            case 13:
+                return ObjectCall.Of(new CallStep(OperationCode.Create, Length: 1), new CallStep(OperationCode.SetAttribute, Key: key, Value: Unique()));
+            case 14:
+                return ObjectCall.Of(new CallStep(OperationCode.SetAttribute, Key: key, Value: Unique()), new CallStep(OperationCode.SetOmap, Key: key, Value: Unique()));
+            case 15:
+                return ObjectCall.Of(
+                    new CallStep(OperationCode.SetOmap, Key: key, Value: Unique()),
+                    new CallStep(OperationCode.SetOmap, Key: s_keys[_random.Next(s_keys.Length)], Value: Unique()));
+            case 16:
+                return ObjectCall.Of(new CallStep(OperationCode.Create), new CallStep(OperationCode.RemoveOmap, Key: key));
+            case 17:
+                return ObjectCall.Of(new CallStep(OperationCode.AssertExists), new CallStep(OperationCode.ClearOmap), new CallStep(OperationCode.RemoveAttribute, Key: key));
+            case 18:
+                return ObjectCall.Of(
+                    new CallStep(OperationCode.CompareAttribute, Key: "guard", Value: LastGuard()),
+                    new CallStep(OperationCode.SetAttribute, Key: "guard", Value: Unique()));
+            default:
+                return ObjectCall.Of(new CallStep(OperationCode.AssertExists), new CallStep(OperationCode.Append, Data: Value(_random.Next(1, 300))));
+        }
+    }
+
+    /// <summary>A guess at an attribute's present value that is often right.</summary>
+    private byte[] LastGuard()
+    {
+        for (int i = _history.Entries.Count - 1, looked = 0; i >= 0 && looked < 60; i--, looked++)
+        {
+            if (_history.Entries[i].Outcome?.Attributes is { } attributes && attributes.TryGetValue("guard", out byte[]? value))
+            {
+                return value;
+            }
+        }
+
+        return [];
+    }
+
+    private byte[] Unique() => BitConverter.GetBytes((long)_history.Entries.Count << 16 | (long)_random.Next(1 << 16));
+
+    private byte[] Value(int length)
+    {
+        byte[] value = new byte[length];
+        _random.NextBytes(value);
+        return value;
+    }
+
+    private async Task CallAsync(string name, ObjectCall call, CancellationToken cancellation)
+    {
+        ObjectOperation operation = Pack(call);
+        HistoryEntry entry = _history.Invoke(_name, name, call, _loop.Now);
+        _trace.Add(TraceKind.Invoke, _name, _loop.Now, $"#{entry.Id} {name} {call}");
+        CallOutcome outcome;
+        try
+        {
+            using OperationResult result = await _client.ExecuteAsync(_pool, name, operation, default, cancellation);
+            outcome = Unpack(call, in result);
+        }
+        catch (OperationCanceledException) when (cancellation.IsCancellationRequested)
+        {
+            _trace.Add(TraceKind.Complete, _name, _loop.Now, $"#{entry.Id} given up");
+            return;
+        }
+        finally
+        {
+            operation.Clear();
+        }
+
+        _history.Complete(entry, outcome, _loop.Now);
+        _trace.Add(TraceKind.Complete, _name, _loop.Now, $"#{entry.Id} {outcome}");
+    }
+
+    private static ObjectOperation Pack(ObjectCall call)
+    {
+        var operation = new ObjectOperation();
+        foreach (CallStep step in call.Steps)
+        {
+            if (OperationStep.CarriesData(step.Code))
+            {
+                operation.AddData(step.Code, step.Offset, step.Data);
+            }
+            else
+            {
+                operation.Add(step.Code, step.Offset, step.Length, Encoding.UTF8.GetBytes(step.Key), step.Value);
+            }
+        }
+
+        return operation;
+    }
+
+    private static CallOutcome Unpack(ObjectCall call, in OperationResult result)
+    {
+        byte[]? data = null;
+        long? size = null;
+        SortedDictionary<string, byte[]>? attributes = null;
+        SortedDictionary<string, byte[]>? omap = null;
+        for (int i = 0; result.IsOk && !call.IsWrite && i < call.Steps.Count; i++)
+        {
+            switch (call.Steps[i].Code)
+            {
+                case OperationCode.Read:
+                    data = result.DataOf(i).Span.ToArray();
+                    break;
+                case OperationCode.Stat:
+                    size = result.StatOf(i).Size;
+                    break;
+                case OperationCode.GetAttributes:
+                    attributes = new SortedDictionary<string, byte[]>(result.AttributesOf(i), StringComparer.Ordinal);
+                    break;
+                case OperationCode.ListOmap:
+                    omap = new SortedDictionary<string, byte[]>(StringComparer.Ordinal);
+                    OmapPage page = result.OmapOf(i);
+                    for (int entry = 0; entry < page.Entries.Count; entry++)
+                    {
+                        omap[page.KeyText(entry)] = page.Entries[entry].Value;
+                    }
+
+                    break;
+                default:
+                    break;
+            }
+        }
+
+        return new CallOutcome
+        {
+            Result = result.Result,
+            Data = data,
+            Size = size,
+            Attributes = attributes,
+            Omap = omap,
+            Version = call.IsWrite && result.IsOk ? result.Version.Number : 0,
+        };
+    }
+}
