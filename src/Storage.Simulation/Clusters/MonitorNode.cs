@@ -9,7 +9,9 @@ using Storage.Simulation.Processes;
 namespace Storage.Simulation.Clusters;
 
 /// <summary>A monitor with its log.</summary>
+#pragma warning disable CA1001 // the disk is memory, outlives every process, and its Dispose does nothing
 internal sealed class MonitorNode : SimulatedNode
+#pragma warning restore CA1001
 {
     private readonly MemoryRaftStorage _disk = new();
     private readonly ulong _id;

@@ -11,11 +11,11 @@ namespace Storage.Simulation.Clusters;
 /// <summary>An OSD with its disk.</summary>
 internal sealed class OsdNode : SimulatedNode
 {
-    private const int Port = 6800;
+    public const int Port = 6800;
 
     private MemoryDisk _disk = new();
     private Guid _uuid;
-    private object? _daemon;
+    private IOsdProcess? _daemon;
 
     public OsdNode(SimulatedCluster cluster, int number)
         : base(cluster, EntityKind.Osd, (ulong)number, $"osd.{number}", $"osd{number}")
@@ -42,7 +42,7 @@ internal sealed class OsdNode : SimulatedNode
     };
 
     /// <summary>What this OSD says of a PG; null if it does not run or does not know it.</summary>
-    public GroupState? StateOf(PgId group) => _daemon is null ? null : null;
+    public GroupState? StateOf(PgId group) => _daemon?.StateOf(group);
 
     /// <summary>Puts an empty disk in the place of the old one; the process must not run.</summary>
     public void ReplaceDisk()
@@ -75,17 +75,24 @@ internal sealed class OsdNode : SimulatedNode
     }
 
     /// <summary>Asserts what must hold between events.</summary>
-    public void CheckInvariants()
-    {
-    }
+    public void CheckInvariants() => _daemon?.CheckInvariants();
 
     protected override void Boot(NodeLoop loop, NodeTransport transport, ulong instance, ILogger logger)
     {
         Store = new NodeStore(loop, new MemoryObjectStore(loop, Cluster.NextRandom(), _disk));
+        _daemon = OsdProcess.Start(this, loop, transport, instance, logger);
     }
 
     protected override void OnDead()
     {
+        if (_daemon is not null)
+        {
+            foreach ((string path, long times) in _daemon.Counters)
+            {
+                Cluster.Coverage.Count(path, times);
+            }
+        }
+
         _daemon = null;
         Store!.Inner.Crash();
     }

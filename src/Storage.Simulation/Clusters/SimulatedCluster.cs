@@ -17,6 +17,7 @@ internal sealed class SimulatedCluster
 {
     private const int MessagePort = 6789;
     private readonly Random _random;
+    private Task _lastCommand = Task.CompletedTask;
 
     public SimulatedCluster(Scenario scenario, Random random, EventTrace trace, Coverage coverage)
     {
@@ -86,6 +87,11 @@ internal sealed class SimulatedCluster
         }
 
         Await(() => Leader?.Daemon?.Map is not null, TimeSpan.FromSeconds(30), "no monitor leads a founded cluster");
+        if (Osds.Count == 0)
+        {
+            return;
+        }
+
         foreach (OsdNode osd in Osds)
         {
             Command("OsdCreate", osd.CreateRequest(), OsdCreateReply.Parser);
@@ -180,14 +186,16 @@ internal sealed class SimulatedCluster
         return task.GetAwaiter().GetResult();
     }
 
-    /// <summary>An operator's command, tried until a monitor carries it out.</summary>
+    /// <summary>An operator's command, tried until a monitor carries it out, after all that were given before it.</summary>
     public Task<TReply> CommandAsync<TReply>(string method, IMessage request, MessageParser<TReply> parser)
         where TReply : IMessage<TReply>
     {
         Operator.Enter();
         try
         {
-            return TryAsync(method, request.ToByteArray(), parser);
+            Task<TReply> task = TryAsync(_lastCommand, method, request.ToByteArray(), parser);
+            _lastCommand = task;
+            return task;
         }
         finally
         {
@@ -195,9 +203,10 @@ internal sealed class SimulatedCluster
         }
     }
 
-    private async Task<TReply> TryAsync<TReply>(string method, byte[] request, MessageParser<TReply> parser)
+    private async Task<TReply> TryAsync<TReply>(Task before, string method, byte[] request, MessageParser<TReply> parser)
         where TReply : IMessage<TReply>
     {
+        await before;
         for (int attempt = 0; ; attempt++)
         {
             MonitorDaemon? monitor = Monitors[attempt % Monitors.Count].Daemon;

@@ -62,7 +62,12 @@ internal sealed class FaultDriver
             return;
         }
 
-        OsdNode osd = _cluster.Osds[fault.Targets[0] % _cluster.Osds.Count];
+        if (_cluster.Osds.Count == 0 && fault.Kind is FaultKind.CrashOsd or FaultKind.LongCrash or FaultKind.OsdOut or FaultKind.ReplaceDisk or FaultKind.FlipBit)
+        {
+            return;
+        }
+
+        OsdNode? osd = _cluster.Osds.Count > 0 ? _cluster.Osds[fault.Targets[0] % _cluster.Osds.Count] : null;
         MonitorNode monitor = _cluster.Monitors[fault.Targets[0] % _cluster.Monitors.Count];
         SimulatedNode[] daemons = [.. _cluster.Daemons];
         SimulatedNode any = daemons[fault.Targets[1] % daemons.Length];
@@ -70,7 +75,7 @@ internal sealed class FaultDriver
         switch (fault.Kind)
         {
             case FaultKind.CrashOsd or FaultKind.LongCrash:
-                done = CrashFor(osd, fault.Duration, power: fault.Targets[1] % 3 == 0);
+                done = CrashFor(osd!, fault.Duration, power: fault.Targets[1] % 3 == 0);
                 break;
             case FaultKind.CrashMonitor:
                 done = CrashFor(monitor, fault.Duration, power: fault.Targets[1] % 3 == 0);
@@ -79,7 +84,7 @@ internal sealed class FaultDriver
                 done = _cluster.Leader is { } leader && CrashFor(leader, fault.Duration, power: fault.Targets[1] % 3 == 0);
                 break;
             case FaultKind.CrashAtEffect:
-                SimulatedNode victim = fault.Targets[2] % 4 == 0 ? any : osd;
+                SimulatedNode victim = osd is null || fault.Targets[2] % 4 == 0 ? any : osd;
                 done = victim.IsRunning;
                 victim.CrashAfter(fault.Targets[3] % 40);
                 After(fault.Duration, victim.Start);
@@ -123,13 +128,13 @@ internal sealed class FaultDriver
                 After(fault.Duration, paused.Resume);
                 break;
             case FaultKind.OsdOut:
-                done = TakeOut(osd, fault.Duration);
+                done = TakeOut(osd!, fault.Duration);
                 break;
             case FaultKind.ReplaceDisk:
                 done = _cluster.IsClean() && !_cluster.Osds.Any(o => o.HasFlips);
                 if (done)
                 {
-                    osd.Crash();
+                    osd!.Crash();
                     osd.ReplaceDisk();
                     After(fault.Duration, osd.Start);
                 }
@@ -137,7 +142,7 @@ internal sealed class FaultDriver
                 break;
             case FaultKind.FlipBit:
                 done = _cluster.IsClean() && _cluster.Osds.All(o => o == osd || !o.HasFlips)
-                    && osd.FlipBit(_random, ObjectWorkload.NameOf(fault.Targets[1] % _cluster.Scenario.Objects));
+                    && osd!.FlipBit(_random, ObjectWorkload.NameOf(fault.Targets[1] % _cluster.Scenario.Objects));
                 break;
             case FaultKind.CrashClient:
                 done = _clients.Count > 0 && CrashFor(_clients[fault.Targets[0] % _clients.Count], fault.Duration, power: false);

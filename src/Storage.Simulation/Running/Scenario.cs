@@ -64,6 +64,19 @@ public sealed record Scenario
         new Scenario { Name = "calm", FaultInterval = TimeSpan.Zero, Duration = TimeSpan.FromSeconds(20) },
         new Scenario
         {
+            Name = "raft",
+            MinOsds = 0,
+            MaxOsds = 0,
+            Objects = 4,
+            Clients = 3,
+            FaultInterval = TimeSpan.FromSeconds(3),
+            ConvergenceBound = TimeSpan.FromSeconds(60),
+            Faults = Mix(
+                (FaultKind.CrashMonitor, 3), (FaultKind.CrashLeader, 3), (FaultKind.CrashAtEffect, 4), (FaultKind.PowerLoss, 1), (FaultKind.Partition, 3),
+                (FaultKind.OneWayPartition, 3), (FaultKind.SlowNetwork, 1), (FaultKind.BreakConnections, 2), (FaultKind.Pause, 2)),
+        },
+        new Scenario
+        {
             Name = "network",
             Faults = Mix((FaultKind.Partition, 3), (FaultKind.OneWayPartition, 3), (FaultKind.SlowNetwork, 2), (FaultKind.BreakConnections, 2), (FaultKind.Pause, 2)),
         },
@@ -168,7 +181,7 @@ public sealed record Scenario
     /// <exception cref="FormatException">They do not; the message says how.</exception>
     public void Validate()
     {
-        if (Monitors is < 1 or > 9 || MinOsds < 1 || MinOsds > MaxOsds || MaxOsds > 20 || Size < 1 || Size > MinOsds || MinSize < 1 || MinSize > Size
+        if (Monitors is < 1 or > 9 || MinOsds < 0 || MinOsds > MaxOsds || MaxOsds > 20 || Size < 1 || (MinOsds > 0 && Size > MinOsds) || (MinOsds == 0 && MaxOsds > 0) || MinSize < 1 || MinSize > Size
             || PgCount is < 1 or > 256 || Objects < 1 || Clients < 1 || Concurrency < 1 || LogEntries < 1 || Duration <= TimeSpan.Zero)
         {
             throw new FormatException($"scenario {Name}: 1 to 9 monitors, min_osds up to max_osds up to 20, min_size up to size up to min_osds, 1 to 256 PGs, and everything else at least 1");

@@ -1,4 +1,5 @@
 using System.Globalization;
+using Storage.Messaging;
 using Storage.Simulation.Clusters;
 using Storage.Simulation.Faults;
 using Storage.Simulation.Histories;
@@ -48,7 +49,15 @@ public sealed class SimulationRun
         {
             cluster.Form();
             stage = "working under faults";
-            Work(cluster, plan);
+            if (cluster.Osds.Count > 0)
+            {
+                Work(cluster, plan);
+            }
+            else
+            {
+                WorkOnSettings(cluster, plan);
+            }
+
             stage = "checking";
             Check(cluster);
         }
@@ -62,6 +71,11 @@ public sealed class SimulationRun
             failure = $"{stage}: {e}";
         }
 #pragma warning restore CA1031
+
+        foreach ((MessageType type, long times) in _trace.Delivered)
+        {
+            _coverage.Count("message." + MessageNames.Of(type), times);
+        }
 
         return new SimulationResult
         {
@@ -115,6 +129,33 @@ public sealed class SimulationRun
         }
     }
 
+    private void WorkOnSettings(SimulatedCluster cluster, FaultPlan plan)
+    {
+        SettingsWorkload[] operators = [.. Enumerable.Range(0, _scenario.Clients).Select(i => new SettingsWorkload(cluster, i, _history, cluster.NextRandom()))];
+        foreach (SettingsWorkload each in operators)
+        {
+            cluster.Operator.Run(_ => each.Start(OnBroken), null);
+        }
+
+        var driver = new FaultDriver(cluster, [], cluster.NextRandom(), OnBroken);
+        driver.Start(plan);
+        RunFor(cluster, _scenario.Duration);
+        driver.HealAll();
+        TimeSpan deadline = cluster.Loop.Now + _scenario.ConvergenceBound;
+        Await(cluster, () => cluster.Leader is not null, deadline, "no leader");
+        _coverage.Count("time.leader_ms", (long)(cluster.Loop.Now - deadline + _scenario.ConvergenceBound).TotalMilliseconds);
+        RunFor(cluster, TimeSpan.FromSeconds(3));
+        foreach (SettingsWorkload each in operators)
+        {
+            each.Stop();
+        }
+
+        Await(cluster, () => operators.All(o => o.Running == 0), deadline, "calls without an answer");
+        var reads = new List<Task>();
+        cluster.Operator.Run(_ => reads.AddRange(Enumerable.Range(0, _scenario.Objects).Select(operators[0].ReadAsync)), null);
+        Await(cluster, () => reads.TrueForAll(r => r.IsCompleted), deadline, "final reads without an answer");
+    }
+
     private void Check(SimulatedCluster cluster)
     {
         foreach ((string name, List<HistoryEntry> calls) in _history.ByObject())
@@ -132,9 +173,18 @@ public sealed class SimulationRun
             }
         }
 
-        // Disks settle what was under way, then all copies are compared.
-        RunFor(cluster, TimeSpan.FromSeconds(2));
-        CopyComparison.Compare(cluster);
+        MonitorComparison.Compare(cluster);
+        if (cluster.Osds.Count > 0)
+        {
+            // Disks settle what was under way, then all copies are compared.
+            RunFor(cluster, TimeSpan.FromSeconds(2));
+            CopyComparison.Compare(cluster);
+        }
+
+        foreach (OsdNode osd in cluster.Osds)
+        {
+            osd.Crash(); // hands its counters over
+        }
     }
 
     private void RunFor(SimulatedCluster cluster, TimeSpan span)
@@ -143,9 +193,9 @@ public sealed class SimulationRun
         while (cluster.Loop.Now < limit)
         {
             TimeSpan left = limit - cluster.Loop.Now;
-            TimeSpan step = TimeSpan.FromMilliseconds(100);
+            TimeSpan step = TimeSpan.FromMilliseconds(20);
             cluster.Loop.RunFor(left < step ? left : step);
-            ThrowIfBroken();
+            ThrowIfBroken(cluster);
         }
     }
 
@@ -153,7 +203,7 @@ public sealed class SimulationRun
     {
         while (!condition())
         {
-            ThrowIfBroken();
+            ThrowIfBroken(cluster);
             if (cluster.Loop.Now >= deadline)
             {
                 throw new SimulationFailedException(string.Create(
@@ -168,8 +218,13 @@ public sealed class SimulationRun
 
     private void OnBroken(Exception e) => _broken ??= e;
 
-    private void ThrowIfBroken()
+    private void ThrowIfBroken(SimulatedCluster cluster)
     {
+        foreach (OsdNode osd in cluster.Osds)
+        {
+            osd.CheckInvariants();
+        }
+
         if (_broken is not null)
         {
             throw new SimulationFailedException($"a client or the operator failed: {_broken}", _broken);

@@ -42,6 +42,7 @@ public sealed class EventTrace
     private const ulong Prime = 0x9E3779B97F4A7C15;
 
     private readonly Entry[] _recent;
+    private readonly SortedDictionary<MessageType, long> _delivered = [];
     private long _recorded;
     private ulong _hash = 0xCBF29CE484222325;
 
@@ -58,6 +59,9 @@ public sealed class EventTrace
 
     /// <summary>Events so far, those that the timeline leaves out included.</summary>
     public long Events { get; private set; }
+
+    /// <summary>Messages delivered so far, by type.</summary>
+    public IReadOnlyDictionary<MessageType, long> Delivered => _delivered;
 
     /// <summary>Told the readable line of each event as it happens; null for nobody. Slow: for following one seed.</summary>
     public Action<string>? Follower { get; set; }
@@ -97,6 +101,7 @@ public sealed class EventTrace
     public void Deliver(string node, string peer, TimeSpan at, MessageType type, uint bodyHash, int bodyLength, int dataLength)
     {
         Tick(TraceKind.Deliver, node, at);
+        _delivered[type] = _delivered.GetValueOrDefault(type) + 1;
         Mix(peer);
         Mix(((ulong)type << 32) | bodyHash);
         Mix(((ulong)(uint)bodyLength << 32) | (uint)dataLength);
@@ -146,7 +151,7 @@ public sealed class EventTrace
             string text = Kind switch
             {
                 TraceKind.Deliver => string.Create(
-                    CultureInfo.InvariantCulture, $"<- {Text} {Type:G} body {BodyLength}{(DataLength > 0 ? $" data {DataLength}" : "")}"),
+                    CultureInfo.InvariantCulture, $"<- {Text} {MessageNames.Of(Type)} body {BodyLength}{(DataLength > 0 ? $" data {DataLength}" : "")}"),
                 TraceKind.Opened => "open " + Text,
                 TraceKind.Closed => "closed " + Text,
                 TraceKind.Commit => "durable " + Text,

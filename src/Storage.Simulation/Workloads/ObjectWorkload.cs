@@ -26,7 +26,7 @@ internal sealed class ObjectWorkload
     private readonly History _history;
     private readonly EventTrace _trace;
     private readonly Random _random;
-    private readonly CancellationTokenSource _stop = new();
+    private bool _stopped;
 
     public ObjectWorkload(string name, IEventLoop loop, IObjectClient client, long pool, Scenario scenario, History history, EventTrace trace, Random random)
     {
@@ -44,7 +44,7 @@ internal sealed class ObjectWorkload
     public int Running { get; private set; }
 
     /// <summary>No new calls are made; those under way go on.</summary>
-    public void Stop() => _stop.Cancel();
+    public void Stop() => _stopped = true;
 
     /// <summary>Starts the lanes; called as the client's process.</summary>
     /// <param name="failed">Told of what no client code expects.</param>
@@ -83,11 +83,11 @@ internal sealed class ObjectWorkload
 
     private async Task LaneAsync()
     {
-        while (!_stop.IsCancellationRequested)
+        while (!_stopped)
         {
             double pause = -Math.Log(1 - _random.NextDouble()) * _scenario.ThinkTime.TotalSeconds;
             await Task.Delay(TimeSpan.FromSeconds(Math.Min(pause, 10)), _loop.TimeProvider);
-            if (_stop.IsCancellationRequested)
+            if (_stopped)
             {
                 break;
             }

@@ -1,0 +1,42 @@
+using Storage.Cluster;
+using Storage.Coding;
+using Storage.Simulation.Running;
+
+namespace Storage.Simulation.Clusters;
+
+/// <summary>Compares what the monitors have agreed on.</summary>
+internal static class MonitorComparison
+{
+    /// <summary>Waits until all monitors have applied the same, and compares it byte by byte.</summary>
+    /// <exception cref="SimulationFailedException">They do not catch up, or two maps of one epoch differ.</exception>
+    public static void Compare(SimulatedCluster cluster)
+    {
+        cluster.Await(
+            () => cluster.Leader is not null && cluster.Monitors.All(m => m.Daemon?.Map?.Epoch == cluster.NewestMap!.Epoch),
+            TimeSpan.FromSeconds(30),
+            "the monitors did not reach the same epoch");
+        byte[] expected = Encode(cluster.Monitors[0].Daemon!.Map!);
+        foreach (MonitorNode monitor in cluster.Monitors)
+        {
+            if (!Encode(monitor.Daemon!.Map!).AsSpan().SequenceEqual(expected))
+            {
+                throw new SimulationFailedException($"{monitor.Name} and {cluster.Monitors[0].Name} have different maps of epoch {monitor.Daemon.Map!.Epoch}");
+            }
+        }
+
+        ulong term = cluster.Monitors.Max(m => m.Daemon!.Raft!.Term);
+        if (cluster.Monitors.Count(m => m.Daemon!.IsLeader && m.Daemon.Raft!.Term == term) > 1)
+        {
+            throw new SimulationFailedException($"two monitors lead term {term}");
+        }
+
+        cluster.Coverage.Count("mon.term", (long)term);
+    }
+
+    private static byte[] Encode(ClusterMap map)
+    {
+        var writer = new WireWriter();
+        map.Encode(writer);
+        return writer.ToArray();
+    }
+}

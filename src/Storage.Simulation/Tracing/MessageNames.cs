@@ -1,0 +1,25 @@
+using System.Globalization;
+using Storage.Messaging;
+
+namespace Storage.Simulation.Tracing;
+
+/// <summary>Names of messages, those between OSDs included, which the messaging layer knows by number only.</summary>
+internal static class MessageNames
+{
+    private static readonly Dictionary<MessageType, string> s_names = Collect();
+
+    /// <summary>A message's name.</summary>
+    public static string Of(MessageType type) =>
+        s_names.TryGetValue(type, out string? name) ? name : ((ushort)type).ToString("x", CultureInfo.InvariantCulture);
+
+    private static Dictionary<MessageType, string> Collect()
+    {
+        var names = new Dictionary<MessageType, string>();
+        foreach (MessageType type in Enum.GetValues<MessageType>())
+        {
+            names[type] = type.ToString();
+        }
+
+        return names;
+    }
+}

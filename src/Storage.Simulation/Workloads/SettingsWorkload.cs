@@ -1,0 +1,155 @@
+using System.Text;
+using Google.Protobuf;
+using Storage.Messaging;
+using Storage.Monitor;
+using Storage.Reactor;
+using Storage.Rpc;
+using Storage.Rpc.Admin;
+using Storage.Simulation.Clusters;
+using Storage.Simulation.Histories;
+using Storage.Simulation.Tracing;
+
+namespace Storage.Simulation.Workloads;
+
+/// <summary>
+/// Operators who set and read settings through any monitor: the cluster map as a set of registers, whose calls must be linearizable
+/// whatever monitor answers.
+/// </summary>
+internal sealed class SettingsWorkload
+{
+    private const string Section = "client.simulation";
+
+    private readonly SimulatedCluster _cluster;
+    private readonly History _history;
+    private readonly Random _random;
+    private readonly string _name;
+    private bool _stopped;
+
+    public SettingsWorkload(SimulatedCluster cluster, int number, History history, Random random)
+    {
+        _cluster = cluster;
+        _history = history;
+        _random = random;
+        _name = $"operator.{number}";
+    }
+
+    /// <summary>Lanes that have not ended.</summary>
+    public int Running { get; private set; }
+
+    private IEventLoop Loop => _cluster.Operator;
+
+    public void Stop() => _stopped = true;
+
+    /// <summary>Starts the lanes; called as the operator.</summary>
+    public void Start(Action<Exception> failed)
+    {
+        for (int i = 0; i < _cluster.Scenario.Concurrency; i++)
+        {
+            Running++;
+            ObjectWorkload.Watch(LaneAsync(), failed);
+        }
+    }
+
+    /// <summary>Reads a setting through every monitor in turn until one answers.</summary>
+    public async Task ReadAsync(int key)
+    {
+        for (int attempt = 0; !await GetAsync(KeyOf(key), attempt % _cluster.Monitors.Count); attempt++)
+        {
+            await Task.Delay(TimeSpan.FromMilliseconds(300), Loop.TimeProvider);
+        }
+    }
+
+    private static string KeyOf(int number) => $"simulated_{number}";
+
+    private async Task LaneAsync()
+    {
+        while (!_stopped)
+        {
+            double pause = -Math.Log(1 - _random.NextDouble()) * _cluster.Scenario.ThinkTime.TotalSeconds;
+            await Task.Delay(TimeSpan.FromSeconds(Math.Min(pause, 10)), Loop.TimeProvider);
+            string key = KeyOf(_random.Next(_cluster.Scenario.Objects));
+            int monitor = _random.Next(_cluster.Monitors.Count);
+            if (_random.Next(2) == 0)
+            {
+                await GetAsync(key, monitor);
+            }
+            else
+            {
+                await SetAsync(key, monitor);
+            }
+        }
+
+        Running--;
+    }
+
+    private async Task<bool> GetAsync(string key, int monitor)
+    {
+        HistoryEntry entry = Invoke(key, ObjectCall.Of(new CallStep(OperationCode.Read, 0, 1024)), monitor);
+        if (await AskAsync(entry, monitor, "ConfigGet", new ConfigGetRequest { Section = Section, Key = key }) is not { } bytes)
+        {
+            return false;
+        }
+
+        ConfigEntry? found = ConfigGetReply.Parser.ParseFrom(bytes.Span).Entries.FirstOrDefault(e => e.Section == Section && e.Key == key);
+        Complete(entry, new CallOutcome
+        {
+            Result = found is null ? ResultCode.NotFound : ResultCode.Ok,
+            Data = found is null ? null : Encoding.UTF8.GetBytes(found.Value),
+        });
+        return true;
+    }
+
+    private async Task SetAsync(string key, int monitor)
+    {
+        // The set's id makes its value unique.
+        string value = $"v{_history.Entries.Count}";
+        HistoryEntry entry = Invoke(key, ObjectCall.Of(new CallStep(OperationCode.WriteFull, Data: Encoding.UTF8.GetBytes(value))), monitor);
+        if (await AskAsync(entry, monitor, "ConfigSet", new ConfigSetRequest { Section = Section, Key = key, Value = value }) is not null)
+        {
+            Complete(entry, new CallOutcome { Result = ResultCode.Ok });
+        }
+    }
+
+    private async Task<ReadOnlyMemory<byte>?> AskAsync(HistoryEntry entry, int index, string method, IMessage request)
+    {
+        MonitorDaemon? monitor = _cluster.Monitors[index].Daemon;
+        if (monitor is null)
+        {
+            return GiveUp("it does not run");
+        }
+
+        try
+        {
+            // A monitor that dies never answers.
+            return await monitor.HandleAdminAsync(method, request.ToByteArray(), CancellationToken.None).AsTask()
+                .WaitAsync(TimeSpan.FromSeconds(12), Loop.TimeProvider);
+        }
+        catch (RpcException e) when (e.Status.Code is StatusCode.Unavailable or StatusCode.DeadlineExceeded)
+        {
+            return GiveUp(e.Status.Code.ToString());
+        }
+        catch (TimeoutException)
+        {
+            return GiveUp("no answer");
+        }
+
+        ReadOnlyMemory<byte>? GiveUp(string why)
+        {
+            _cluster.Trace.Add(TraceKind.Complete, _name, Loop.Now, $"#{entry.Id} unknown: {why}");
+            return null;
+        }
+    }
+
+    private HistoryEntry Invoke(string key, ObjectCall call, int monitor)
+    {
+        HistoryEntry entry = _history.Invoke(_name, key, call, Loop.Now);
+        _cluster.Trace.Add(TraceKind.Invoke, _name, Loop.Now, $"#{entry.Id} {key} {call} through {_cluster.Monitors[monitor].Name}");
+        return entry;
+    }
+
+    private void Complete(HistoryEntry entry, CallOutcome outcome)
+    {
+        _history.Complete(entry, outcome, Loop.Now);
+        _cluster.Trace.Add(TraceKind.Complete, _name, Loop.Now, $"#{entry.Id} {outcome}");
+    }
+}
