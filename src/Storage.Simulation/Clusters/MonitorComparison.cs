@@ -1,5 +1,3 @@
-using Storage.Cluster;
-using Storage.Coding;
 using Storage.Simulation.Running;
 
 namespace Storage.Simulation.Clusters;
@@ -15,10 +13,10 @@ internal static class MonitorComparison
             () => cluster.Leader is not null && cluster.Monitors.All(m => m.Daemon?.Map?.Epoch == cluster.NewestMap!.Epoch),
             TimeSpan.FromSeconds(30),
             "the monitors did not reach the same epoch");
-        byte[] expected = Encode(cluster.Monitors[0].Daemon!.Map!);
+        byte[] expected = cluster.Monitors[0].Daemon!.Map!.Encode();
         foreach (MonitorNode monitor in cluster.Monitors)
         {
-            if (!Encode(monitor.Daemon!.Map!).AsSpan().SequenceEqual(expected))
+            if (!monitor.Daemon!.Map!.Encode().AsSpan().SequenceEqual(expected))
             {
                 throw new SimulationFailedException($"{monitor.Name} and {cluster.Monitors[0].Name} have different maps of epoch {monitor.Daemon.Map!.Epoch}");
             }
@@ -31,12 +29,5 @@ internal static class MonitorComparison
         }
 
         cluster.Coverage.Count("mon.term", (long)term);
-    }
-
-    private static byte[] Encode(ClusterMap map)
-    {
-        var writer = new WireWriter();
-        map.Encode(writer);
-        return writer.ToArray();
     }
 }

@@ -2,7 +2,6 @@ using System.Text;
 using Google.Protobuf;
 using Storage.Messaging;
 using Storage.Monitor;
-using Storage.Reactor;
 using Storage.Rpc;
 using Storage.Rpc.Admin;
 using Storage.Simulation.Clusters;
@@ -36,7 +35,7 @@ internal sealed class SettingsWorkload
     /// <summary>Lanes that have not ended.</summary>
     public int Running { get; private set; }
 
-    private IEventLoop Loop => _cluster.Operator;
+    private Processes.NodeLoop Loop => _cluster.Operator;
 
     public void Stop() => _stopped = true;
 
