@@ -3,6 +3,7 @@ using Storage.Cluster;
 using Storage.Messaging;
 using Storage.ObjectStore;
 using Storage.ObjectStore.Memory;
+using Storage.Osd;
 using Storage.Rpc.Admin;
 using Storage.Simulation.Processes;
 
@@ -14,8 +15,9 @@ internal sealed class OsdNode : SimulatedNode
     public const int Port = 6800;
 
     private MemoryDisk _disk = new();
-    private Guid _uuid;
-    private IOsdProcess? _daemon;
+    private readonly Guid _uuid;
+    private OsdProcess? _daemon;
+    private bool _isFormatted;
 
     public OsdNode(SimulatedCluster cluster, int number)
         : base(cluster, EntityKind.Osd, (ulong)number, $"osd.{number}", $"osd{number}")
@@ -49,6 +51,7 @@ internal sealed class OsdNode : SimulatedNode
     {
         Note("gets an empty disk");
         _disk = new MemoryDisk();
+        _isFormatted = false;
         HasFlips = false;
     }
 
@@ -74,25 +77,35 @@ internal sealed class OsdNode : SimulatedNode
         return true;
     }
 
+    /// <summary>Explains a PG.</summary>
+    public string? Explain(PgId group) => _daemon?.Explain(group);
+
     /// <summary>Asserts what must hold between events.</summary>
     public void CheckInvariants() => _daemon?.CheckInvariants();
 
     protected override void Boot(NodeLoop loop, NodeTransport transport, ulong instance, ILogger logger)
     {
-        Store = new NodeStore(loop, new MemoryObjectStore(loop, Cluster.NextRandom(), _disk));
+        if (!_isFormatted)
+        {
+            var empty = new MemoryObjectStore(loop, Cluster.NextRandom(), _disk);
+            OsdDaemon.Format(empty, Cluster.Fsid, Id, _uuid);
+            empty.Close();
+            _isFormatted = true;
+        }
+
+        var options = new MemoryStoreOptions
+        {
+            CommitLatencyMax = TimeSpan.FromMilliseconds(3),
+            ReadLatencyMin = TimeSpan.FromMilliseconds(0.05),
+            ReadLatencyMax = TimeSpan.FromMilliseconds(1),
+            Pool = Cluster.Buffers,
+        };
+        Store = new NodeStore(loop, new MemoryObjectStore(loop, Cluster.NextRandom(), _disk, options));
         _daemon = OsdProcess.Start(this, loop, transport, instance, logger);
     }
 
     protected override void OnDead()
     {
-        if (_daemon is not null)
-        {
-            foreach ((string path, long times) in _daemon.Counters)
-            {
-                Cluster.Coverage.Count(path, times);
-            }
-        }
-
         _daemon = null;
         Store!.Inner.Crash();
     }

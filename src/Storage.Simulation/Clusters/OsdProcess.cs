@@ -1,27 +1,56 @@
+using System.Globalization;
 using Microsoft.Extensions.Logging;
 using Storage.Cluster;
+using Storage.Osd;
 using Storage.Simulation.Processes;
 using Storage.Simulation.Running;
 
 namespace Storage.Simulation.Clusters;
 
 /// <summary>The daemon of an <see cref="OsdNode"/>, for as long as its process lives.</summary>
-internal interface IOsdProcess
+internal sealed class OsdProcess
 {
+    private readonly OsdNode _node;
+    private readonly OsdDaemon _daemon;
+
+    private OsdProcess(OsdNode node, OsdDaemon daemon)
+    {
+        _node = node;
+        _daemon = daemon;
+        daemon.Failed += OnFailed;
+    }
+
+    /// <summary>Creates and starts a daemon; called as the process.</summary>
+    public static OsdProcess Start(OsdNode node, NodeLoop loop, NodeTransport transport, ulong instance, ILogger logger)
+    {
+        Scenario scenario = node.Cluster.Scenario;
+        var options = new OsdOptions
+        {
+            Instance = instance,
+            ListenAddress = new NodeAddress(node.Host, OsdNode.Port),
+            MonitorAddresses = node.Cluster.MonitorAddresses,
+            LogEntries = scenario.LogEntries,
+            DuplicateEntries = scenario.LogEntries * 4,
+            MapEpochsKept = 30,
+            RecoveryChunkBytes = 8 << 10,
+        };
+        var daemon = new OsdDaemon(loop, transport, node.Store!, options, node.Cluster.NextRandom(), logger);
+        var process = new OsdProcess(node, daemon);
+        daemon.Start();
+        return process;
+    }
+
     /// <summary>What this OSD says of a PG; null if it does not know it.</summary>
-    GroupState? StateOf(PgId group);
+    public GroupState? StateOf(PgId group) => _daemon.StateOf(group) is { } text
+        ? new GroupState(text, _daemon.Map?.Epoch ?? Epoch.None, text == "active+clean")
+        : null;
 
     /// <summary>Asserts what must hold between events.</summary>
-    void CheckInvariants();
+    public void CheckInvariants() => _daemon.CheckInvariants();
 
-    /// <summary>What it counted since its start, by path.</summary>
-    IEnumerable<KeyValuePair<string, long>> Counters { get; }
-}
+    /// <summary>Explains a PG.</summary>
+    public string? Explain(PgId group) => _daemon.QueryJson(group);
 
-/// <summary>Makes OSD daemons.</summary>
-internal static class OsdProcess
-{
-    /// <summary>Creates and starts a daemon; called as the process.</summary>
-    public static IOsdProcess Start(OsdNode node, NodeLoop loop, NodeTransport transport, ulong instance, ILogger logger) =>
-        throw new SimulationFailedException($"{node.Name}: this build has no OSD daemon; run a scenario without OSDs, such as 'raft'");
+    private void OnFailed(Exception error) =>
+        throw new SimulationFailedException(string.Create(CultureInfo.InvariantCulture, $"{_node.Name} gave up: {error}"), error);
 }

@@ -3,6 +3,7 @@ using Google.Protobuf;
 using Storage.Cluster;
 using Storage.Messaging.Memory;
 using Storage.Monitor;
+using Storage.Reactor;
 using Storage.Reactor.Virtual;
 using Storage.Rpc;
 using Storage.Rpc.Admin;
@@ -26,7 +27,7 @@ internal sealed class SimulatedCluster
         Trace = trace;
         Coverage = coverage;
         Loop = new VirtualLoop();
-        Network = new MemoryNetwork(Loop, NextRandom());
+        Network = new MemoryNetwork(Loop, NextRandom(), new MemoryNetworkOptions { Pool = Buffers });
         byte[] fsid = new byte[16];
         _random.NextBytes(fsid);
         Fsid = new Guid(fsid);
@@ -49,6 +50,12 @@ internal sealed class SimulatedCluster
     public Coverage Coverage { get; }
 
     public Guid Fsid { get; }
+
+    /// <summary>What network and disks hand data over in.</summary>
+    public BufferPool Buffers { get; } = new(idleBudget: 0);
+
+    /// <summary>Processes that died so far; what they held is not given back.</summary>
+    public int Crashes { get; set; }
 
     public IReadOnlyList<MonitorInfo> MonitorInfos { get; }
 
@@ -174,6 +181,28 @@ internal sealed class SimulatedCluster
         }
 
         return null;
+    }
+
+    /// <summary>What primaries say of the PGs that are not clean.</summary>
+    public string ExplainGroups()
+    {
+        if (NewestMap is not { } map || map.FindPool(Pool) is not { } pool)
+        {
+            return "";
+        }
+
+        var lines = new List<string>();
+        for (uint seed = 0; seed < pool.PgCount; seed++)
+        {
+            var group = new PgId(Pool, seed);
+            if (map.Locate(group).Primary is { IsSome: true } primary && Osds[primary.Value] is { IsRunning: true } osd
+                && osd.StateOf(group) is { IsClean: false })
+            {
+                lines.Add($"{osd.Name}: {osd.Explain(group)}");
+            }
+        }
+
+        return string.Join('\n', lines.Take(3));
     }
 
     /// <summary>An operator's command, tried until a monitor carries it out; runs the loop meanwhile.</summary>

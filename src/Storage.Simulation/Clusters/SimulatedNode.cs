@@ -68,6 +68,7 @@ internal abstract class SimulatedNode
         }
 
         IsRunning = false;
+        Cluster.Crashes++;
         Note(power ? "loses power" : "dies");
         Loop!.Kill();
         Cluster.Network.Crash(_network!, power);
@@ -91,6 +92,9 @@ internal abstract class SimulatedNode
             });
         }
     }
+
+    /// <summary>Ends <see cref="CrashAfter"/>.</summary>
+    public void Disarm() => Loop?.Disarm();
 
     public void Pause()
     {

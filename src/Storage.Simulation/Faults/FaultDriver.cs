@@ -42,6 +42,7 @@ internal sealed class FaultDriver
         _cluster.Network.Options.DelayProbability = 0;
         foreach (SimulatedNode node in _cluster.Daemons.Concat(_clients))
         {
+            node.Disarm();
             node.Resume();
             node.Start();
         }

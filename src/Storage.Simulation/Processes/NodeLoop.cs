@@ -117,6 +117,9 @@ internal sealed class NodeLoop : IEventLoop
         _onDeath = onDeath;
     }
 
+    /// <summary>Ends <see cref="DieAfter"/>.</summary>
+    public void Disarm() => _effectsLeft = IsAlive ? -1 : _effectsLeft;
+
     public void Kill()
     {
         IsAlive = false;

@@ -63,7 +63,7 @@ public sealed class SimulationRun
         }
         catch (SimulationFailedException e)
         {
-            failure = $"{stage}: {e.Message}{(cluster.WhyNotClean() is { } why ? $" ({why})" : "")}";
+            failure = $"{stage}: {e.Message}{(cluster.WhyNotClean() is { } why ? $" ({why})" : "")}\n{cluster.ExplainGroups()}";
         }
 #pragma warning disable CA1031 // whatever a daemon throws is what the run is there to find
         catch (Exception e)
@@ -181,9 +181,9 @@ public sealed class SimulationRun
             CopyComparison.Compare(cluster);
         }
 
-        foreach (OsdNode osd in cluster.Osds)
+        if (cluster.Crashes == 0 && cluster.Buffers.Outstanding != 0)
         {
-            osd.Crash(); // hands its counters over
+            throw new SimulationFailedException($"{cluster.Buffers.Outstanding} buffers were not given back");
         }
     }
 

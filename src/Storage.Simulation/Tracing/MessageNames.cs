@@ -1,5 +1,7 @@
 using System.Globalization;
+using System.Reflection;
 using Storage.Messaging;
+using Storage.Osd.Protocol;
 
 namespace Storage.Simulation.Tracing;
 
@@ -18,6 +20,14 @@ internal static class MessageNames
         foreach (MessageType type in Enum.GetValues<MessageType>())
         {
             names[type] = type.ToString();
+        }
+
+        foreach (FieldInfo field in typeof(OsdMessageType).GetFields(BindingFlags.Public | BindingFlags.Static))
+        {
+            if (field.Name != nameof(OsdMessageType.LastOfGroup) && field.GetRawConstantValue() is ushort number)
+            {
+                names[(MessageType)number] = field.Name;
+            }
         }
 
         return names;

@@ -1,0 +1,37 @@
+using Storage.Simulation.Running;
+using Xunit;
+
+namespace Storage.Simulation.Tests;
+
+/// <summary>Whole clusters under faults.</summary>
+public sealed class ClusterSimulationTests
+{
+    private static readonly Scenario s_short = new() { Duration = TimeSpan.FromSeconds(25), FaultInterval = TimeSpan.FromSeconds(4) };
+
+    [Fact]
+    public void ASeedRepeatsItself()
+    {
+        SimulationResult first = new SimulationRun(11, s_short).Execute();
+        SimulationResult second = new SimulationRun(11, s_short).Execute();
+        Assert.Equal(first.TraceHash, second.TraceHash);
+        Assert.Equal(first.Events, second.Events);
+        Assert.NotEqual(first.TraceHash, new SimulationRun(12, s_short).Execute().TraceHash);
+    }
+
+    [Theory]
+    [InlineData("calm", 4)]
+    [InlineData("network", 10)]
+    [InlineData("crashes", 10)]
+    [InlineData("power", 10)]
+    [InlineData("rebalance", 10)]
+    [InlineData("monitors", 10)]
+    [InlineData("default", 60)]
+    public void NothingIsLostAndEverythingConverges(string name, ulong seeds)
+    {
+        Scenario scenario = Scenario.Load(name);
+        scenario = scenario with { Duration = scenario.Duration * 0.5, FaultInterval = scenario.FaultInterval * 0.7 };
+        using var output = new StringWriter();
+        int exit = SimulationRunner.Run(new SimulationRequest { FirstSeed = 1, LastSeed = seeds, Jobs = 2, Scenario = scenario }, output);
+        Assert.True(exit == 0, output.ToString());
+    }
+}
