@@ -108,7 +108,7 @@ public sealed record Scenario
         },
     ];
 
-    private static IReadOnlyDictionary<FaultKind, double> Mixed { get; } = Mix(
+    private static SortedDictionary<FaultKind, double> Mixed => Mix(
         (FaultKind.CrashOsd, 4), (FaultKind.LongCrash, 2), (FaultKind.CrashMonitor, 1), (FaultKind.CrashLeader, 2), (FaultKind.CrashAtEffect, 4),
         (FaultKind.PowerLoss, 1.5), (FaultKind.Partition, 2), (FaultKind.OneWayPartition, 2), (FaultKind.SlowNetwork, 1), (FaultKind.BreakConnections, 2),
         (FaultKind.Pause, 2), (FaultKind.OsdOut, 1.5), (FaultKind.ReplaceDisk, 1), (FaultKind.FlipBit, 1), (FaultKind.CrashClient, 1));
