@@ -15,6 +15,8 @@ public sealed partial class OsdDaemon
 
     private readonly SortedDictionary<OsdId, Peer> _peers = [];
     private readonly Dictionary<OsdId, IConnection> _inbound = [];
+    private readonly Dictionary<IConnection, long> _inboundOrder = [];
+    private long _lastInbound;
     private readonly Dictionary<OsdId, Epoch> _knownDead = [];
     private readonly HashSet<IConnection> _accepted = [];
     private List<HeldMessage> _heldMessages = [];
@@ -145,6 +147,7 @@ public sealed partial class OsdDaemon
 
         _accepted.Clear();
         _inbound.Clear();
+        _inboundOrder.Clear();
         foreach (HeldMessage held in _heldMessages)
         {
             held.Data.Buffer?.Release();
@@ -348,17 +351,40 @@ public sealed partial class OsdDaemon
         ReleaseHeldOperations();
     }
 
+    // Answers go on the newest connection that a request came on. Not on the newest one alone: a peer that only wants to know whether
+    // an earlier life of ours is over dials, says nothing and hangs up; answers sent there would be lost without anybody noticing.
+    private void AnswerOn(IConnection connection)
+    {
+        var osd = new OsdId((int)connection.Peer.Id);
+        if (!_inbound.TryGetValue(osd, out IConnection? known))
+        {
+            _inbound.Add(osd, connection);
+        }
+        else if (!ReferenceEquals(known, connection) && _inboundOrder.TryGetValue(connection, out long order) && order > _inboundOrder.GetValueOrDefault(known))
+        {
+            _inbound[osd] = connection;
+        }
+    }
+
     private sealed class Inbound(OsdDaemon daemon) : IConnectionHandler
     {
         public void OnOpened(IConnection connection)
         {
             if (connection.Peer.Kind == EntityKind.Osd)
             {
-                daemon._inbound[new OsdId((int)connection.Peer.Id)] = connection;
+                daemon._inboundOrder[connection] = ++daemon._lastInbound;
             }
         }
 
-        public void OnMessage(IConnection connection, in Message message) => daemon.HandlePeerMessage(connection, in message);
+        public void OnMessage(IConnection connection, in Message message)
+        {
+            if (connection.Peer.Kind == EntityKind.Osd)
+            {
+                daemon.AnswerOn(connection);
+            }
+
+            daemon.HandlePeerMessage(connection, in message);
+        }
 
         public void OnDrained(IConnection connection)
         {
@@ -367,6 +393,7 @@ public sealed partial class OsdDaemon
         public void OnClosed(IConnection connection, CloseReason reason)
         {
             daemon._accepted.Remove(connection);
+            daemon._inboundOrder.Remove(connection);
             var osd = new OsdId((int)connection.Peer.Id);
             if (daemon._inbound.TryGetValue(osd, out IConnection? known) && ReferenceEquals(known, connection))
             {
