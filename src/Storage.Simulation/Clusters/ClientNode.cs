@@ -12,7 +12,6 @@ internal sealed class ClientNode : SimulatedNode
 {
     private readonly History _history;
     private readonly Action<Exception> _failed;
-    private readonly ulong _id;
     private readonly bool _isIdle;
     private NodeLoop? _loop;
 
@@ -26,7 +25,6 @@ internal sealed class ClientNode : SimulatedNode
     {
         _history = history;
         _failed = failed;
-        _id = (ulong)number + 1;
         _isIdle = isIdle;
     }
 
@@ -48,11 +46,14 @@ internal sealed class ClientNode : SimulatedNode
         }
     }
 
+    // Drawn at each start: operation ids of two lives must not meet.
+    protected override ulong IdOf(ulong instance) => instance;
+
     protected override void Boot(NodeLoop loop, NodeTransport transport, ulong instance, ILogger logger)
     {
         _loop = loop;
         Client = new ObjectClient(
-            loop, transport, new ClientOptions { MonitorAddresses = Cluster.MonitorAddresses, ClientId = _id }, Cluster.NextRandom());
+            loop, transport, new ClientOptions { MonitorAddresses = Cluster.MonitorAddresses, ClientId = instance }, Cluster.NextRandom());
         Workload = new ObjectWorkload(Name, loop, Client, Cluster.Pool, Cluster.Scenario, _history, Cluster.Trace, Cluster.NextRandom());
         if (!_isIdle)
         {

@@ -52,7 +52,7 @@ internal abstract class SimulatedNode
         var loop = new NodeLoop(Cluster.Loop, Cluster.Trace, Name, Cluster.DrawClockSkew());
         Loop = loop;
         ulong instance = (ulong)Cluster.NextRandom().NextInt64(1, long.MaxValue);
-        _network = Cluster.Network.CreateTransport(Host, new PeerIdentity(_kind, _id, instance), Cluster.Fsid);
+        _network = Cluster.Network.CreateTransport(Host, new PeerIdentity(_kind, IdOf(instance), instance), Cluster.Fsid);
         var transport = new NodeTransport(loop, _network);
         Note($"starts (life {Starts})");
         loop.Run(_ => Boot(loop, transport, instance, new NodeLogger(loop, Cluster.Coverage.OnLog)), null);
@@ -115,6 +115,9 @@ internal abstract class SimulatedNode
     }
 
     protected void Note(string text) => Cluster.Trace.Add(TraceKind.Fault, Name, Cluster.Loop.Now, text);
+
+    /// <summary>The id that a life shows to others.</summary>
+    protected virtual ulong IdOf(ulong instance) => _id;
 
     /// <summary>Creates and starts the daemon; called as the process.</summary>
     protected abstract void Boot(NodeLoop loop, NodeTransport transport, ulong instance, ILogger logger);
