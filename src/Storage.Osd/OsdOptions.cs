@@ -33,6 +33,10 @@ public sealed record OsdOptions
     /// <summary>Operation ids kept per PG beyond the log, to recognise late retries.</summary>
     public int DuplicateEntries { get; init; } = 2000;
 
+    /// <summary>Objects that recover at once over all PGs that this OSD is primary of, apart from backfill and from those that clients
+    /// wait for. At 4 MiB each this bounds the data that recovery puts before other traffic.</summary>
+    public int RecoveryObjects { get; init; } = 8;
+
     /// <summary>Objects of one PG that recover at once.</summary>
     public int RecoveryObjectsPerGroup { get; init; } = 4;
 

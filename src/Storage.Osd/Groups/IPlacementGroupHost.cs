@@ -56,6 +56,12 @@ internal interface IPlacementGroupHost
     /// <summary>Whether a life of an OSD is proven to be over: its port refused a connection, or the map shows a later life.</summary>
     bool IsKnownDead(OsdId osd, Epoch upFrom);
 
+    /// <summary>Objects whose recovery may begin now, over all PGs of this OSD.</summary>
+    int RecoverySlots { get; }
+
+    /// <summary>An object's recovery ended; other PGs may go on with theirs.</summary>
+    void RecoverySlotFreed();
+
     bool TryReserveBackfill(PgId group);
 
     void ReleaseBackfill(PgId group);

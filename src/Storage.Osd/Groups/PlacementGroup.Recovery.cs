@@ -47,6 +47,30 @@ internal sealed partial class PlacementGroup
         }
     }
 
+    /// <summary>Objects that are being recovered, without those of backfill.</summary>
+    public int RecoveriesInFlight
+    {
+        get
+        {
+            int count = 0;
+            foreach (Recovery recovery in _recovering.Values)
+            {
+                count += recovery.Backfilling is null ? 1 : 0;
+            }
+
+            return count;
+        }
+    }
+
+    /// <summary>Begins what may begin now.</summary>
+    /// <returns>Whether anything began.</returns>
+    public bool ContinueRecovery()
+    {
+        int before = _recovering.Count;
+        Recover();
+        return _recovering.Count > before;
+    }
+
     private void TickRecovery()
     {
         if (_phase == GroupPhase.Active)
@@ -69,7 +93,7 @@ internal sealed partial class PlacementGroup
             StartRecovery(wanted);
         }
 
-        int free = _host.Options.RecoveryObjectsPerGroup - _recovering.Count;
+        int free = Math.Min(_host.Options.RecoveryObjectsPerGroup - _recovering.Count, _host.RecoverySlots);
         if (free <= 0 || (_map.Flags & ClusterFlags.NoRecover) != 0)
         {
             return;
@@ -255,6 +279,7 @@ internal sealed partial class PlacementGroup
     private void FinishRecovery(Recovery recovery, bool goOn = true)
     {
         _recovering.Remove(recovery.Object);
+        _host.RecoverySlotFreed();
         RetryObject(recovery.Object);
         if (goOn)
         {
