@@ -42,11 +42,12 @@ internal abstract class SimulatedNode
 
     public void Start()
     {
-        if (IsRunning)
+        if (IsRunning && Loop!.IsAlive)
         {
             return;
         }
 
+        Crash(); // it died in a callback that has not returned to the loop yet
         IsRunning = true;
         Starts++;
         var loop = new NodeLoop(Cluster.Loop, Cluster.Trace, Name, Cluster.DrawClockSkew());
