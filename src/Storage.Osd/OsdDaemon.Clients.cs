@@ -164,7 +164,16 @@ public sealed partial class OsdDaemon
         {
             if (--_underWay <= _daemon._options.OperationsPerConnection / 2 && _paused)
             {
+                // Not now: it may hand over messages at once, in the middle of what is being answered.
                 _paused = false;
+                _daemon._loop.Post(static state => ((ClientSession)state!).Resume(), this);
+            }
+        }
+
+        private void Resume()
+        {
+            if (!_paused && _connection.IsAlive)
+            {
                 _connection.ResumeReceiving();
             }
         }

@@ -133,7 +133,11 @@ public sealed partial class OsdDaemon
         }
     }
 
-    void IPlacementGroupHost.Removed(PlacementGroup group) => _groups.Remove(group.Id);
+    void IPlacementGroupHost.Removed(PlacementGroup group)
+    {
+        group.Stop();
+        _groups.Remove(group.Id);
+    }
 
     private void SendDueStatistics()
     {

@@ -141,9 +141,10 @@ public sealed partial class OsdDaemon
 
     private void ApplyMaps()
     {
-        TrimMaps();
+        // Before anything that rests on these maps: the store keeps what was submitted in order.
         _store.Submit(_mapTransaction, null, 0);
         _mapTransaction.Clear();
+        TrimMaps();
         bool wasUp = IsUp;
         IsUp = Map!.FindOsd(Id) is { IsUp: true } self && self.Instance == _options.Instance;
         UpdatePeers();
@@ -154,8 +155,6 @@ public sealed partial class OsdDaemon
             {
                 group.ApplyMap();
             }
-
-            _heldMessages.Sort(static (a, b) => a.Epoch.CompareTo(b.Epoch));
         }
         else if (!_stopping)
         {
@@ -186,6 +185,8 @@ public sealed partial class OsdDaemon
         }
 
         _maps.Trim(_mapTransaction, before);
+        _store.Submit(_mapTransaction, null, 0);
+        _mapTransaction.Clear();
     }
 
     // The primary makes its new PGs; other members make theirs when it tells them.

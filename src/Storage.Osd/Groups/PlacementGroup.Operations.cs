@@ -186,7 +186,7 @@ internal sealed partial class PlacementGroup
     }
 
     // The interval is over. An OSD that is the primary again keeps the operations; clients of others send to the new primary.
-    private void AbandonOperations()
+    private void AbandonOperations(bool all = false)
     {
         foreach (ClientOperation operation in _waitingForLease)
         {
@@ -203,7 +203,7 @@ internal sealed partial class PlacementGroup
         }
 
         _waitingForObject.Clear();
-        if (!IsPrimary)
+        if (!IsPrimary || all)
         {
             while (_waitingForActive.TryDequeue(out ClientOperation? operation))
             {

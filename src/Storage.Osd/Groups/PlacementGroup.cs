@@ -167,6 +167,7 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
     {
         _removed = true;
         EndInterval(_history.SameIntervalSince);
+        AbandonOperations(all: true);
     }
 
     /// <summary>A transaction is durable, and all before it.</summary>

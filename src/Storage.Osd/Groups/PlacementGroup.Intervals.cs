@@ -1,0 +1,160 @@
+using Storage.Cluster;
+using Storage.Coding;
+using Storage.Osd.Protocol;
+
+namespace Storage.Osd;
+
+// Following the map: where one interval ends and the next begins.
+internal sealed partial class PlacementGroup
+{
+    /// <summary>Takes account of the next map; the pool must still exist. <see cref="ApplyMap"/> follows after the last one of a batch.</summary>
+    public void AdvanceMap(ClusterMap next)
+    {
+        Invariant.Holds(next.Epoch == _map.Epoch.Next);
+        PgMapping mapping = next.Locate(Id);
+        PoolInfo pool = next.FindPool(Id.Pool)!;
+        if (IntervalChanges(_map, next, _pool, pool, _up, _acting, mapping))
+        {
+            if (MaybeWentActive(_map, _pool, _acting, _history.SameIntervalSince) || (_history.IntervalUncertain && _acting.Length >= _pool.MinSize))
+            {
+                _history.Past.Add(new PastInterval(_history.SameIntervalSince, _map.Epoch, _acting, _map.FindOsd(_acting[0])?.UpFrom ?? Epoch.None));
+            }
+
+            EndInterval(next.Epoch);
+            _history.IntervalUncertain = false;
+        }
+
+        TakeMap(next, pool, mapping);
+    }
+
+    /// <summary>Goes on with a map that does not follow the last one: what happened in between must come from peers.</summary>
+    public void SkipToMap(ClusterMap next)
+    {
+        if (_acting.Length >= _pool.MinSize && _acting.Length > 0)
+        {
+            _history.Past.Add(new PastInterval(_history.SameIntervalSince, _map.Epoch, _acting, _map.FindOsd(_acting[0])?.UpFrom ?? Epoch.None));
+        }
+
+        EndInterval(next.Epoch);
+        _history.KnownFrom = next.Epoch;
+        _history.IntervalUncertain = true;
+        TakeMap(next, next.FindPool(Id.Pool)!, next.Locate(Id));
+    }
+
+    /// <summary>Whether two successive maps lie in different intervals of a PG (design §6.2).</summary>
+    public static bool IntervalChanges(ClusterMap before, ClusterMap after, PoolInfo poolBefore, PoolInfo poolAfter, OsdId[] up, OsdId[] acting, PgMapping mapping)
+    {
+        if (!Same(up, mapping.Up) || !Same(acting, mapping.Acting) || poolBefore.Size != poolAfter.Size || poolBefore.MinSize != poolAfter.MinSize)
+        {
+            return true;
+        }
+
+        // A member that restarted between two epochs lost what it had not made durable, and its promises.
+        return Restarted(before, after, up) || Restarted(before, after, acting);
+
+        static bool Restarted(ClusterMap before, ClusterMap after, OsdId[] osds)
+        {
+            foreach (OsdId osd in osds)
+            {
+                if (before.FindOsd(osd)?.UpFrom != after.FindOsd(osd)?.UpFrom)
+                {
+                    return true;
+                }
+            }
+
+            return false;
+        }
+    }
+
+    /// <summary>Whether an interval that ends with <paramref name="last"/> may have accepted writes.</summary>
+    public static bool MaybeWentActive(ClusterMap last, PoolInfo pool, OsdId[] acting, Epoch first) =>
+        acting.Length >= pool.MinSize && acting.Length > 0 && last.FindOsd(acting[0]) is { } primary && primary.UpThru >= first;
+
+    /// <summary>Acts on the maps taken since the last call.</summary>
+    public void ApplyMap()
+    {
+        if (_intervalChanged)
+        {
+            _intervalChanged = false;
+            AbandonOperations();
+            _history.Prune();
+            PersistHistory(_transaction);
+            if (_receiving.Count > 0)
+            {
+                DropReceived();
+            }
+
+            SubmitMeta(_transaction);
+            if (IsPrimary)
+            {
+                StartPeering();
+            }
+            else
+            {
+                _phase = GroupPhase.Replica;
+                if (!IsMember)
+                {
+                    SendNotify();
+                }
+            }
+
+            _host.StateChanged();
+        }
+        else if (IsPrimary)
+        {
+            PeeringStep();
+            RecoverySourcesChanged();
+            RetryWaiting();
+        }
+    }
+
+    /// <summary>Writes down which map this group has reached, so that older ones may be trimmed.</summary>
+    public void PersistMapEpoch()
+    {
+        PersistHistory(_transaction);
+        SubmitMeta(_transaction);
+    }
+
+    /// <summary>Whether a message of another interval than ours may be looked at.</summary>
+    public bool Accepts(OsdId from, in GroupHeader header, Storage.Messaging.MessageType type)
+    {
+        if (type == OsdMessageType.Notify)
+        {
+            return IsPrimary;
+        }
+
+        if (header.Interval != _history.SameIntervalSince && _history.IntervalUncertain && !IsPrimary && from == Primary && header.Interval < _history.SameIntervalSince)
+        {
+            // We skipped maps and could not know when the interval began.
+            _history.SameIntervalSince = header.Interval;
+            _history.IntervalUncertain = false;
+        }
+
+        return header.Interval == _history.SameIntervalSince;
+    }
+
+    private void TakeMap(ClusterMap next, PoolInfo pool, PgMapping mapping)
+    {
+        _map = next;
+        _pool = pool;
+        _up = mapping.Up;
+        _acting = mapping.Acting;
+        _history.MapEpoch = next.Epoch;
+    }
+
+    private void EndInterval(Epoch next)
+    {
+        _intervalChanged = true;
+        _history.SameIntervalSince = next;
+        _replicaActive = false;
+        _selfActivated = false;
+        _peers.Clear();
+        _blockedBy.Clear();
+        _authority = OsdId.None;
+        _wanted = [];
+        _phase = GroupPhase.Replica;
+        AbandonWrites();
+        AbandonRecovery();
+        AbandonBackfill();
+    }
+}

@@ -1,0 +1,205 @@
+using Storage.Cluster;
+using Storage.Messaging;
+using Storage.Osd.Protocol;
+using Storage.Reactor;
+
+namespace Storage.Osd;
+
+public sealed partial class OsdDaemon
+{
+    // One life of another OSD, and our connection to it.
+    private sealed class Peer(OsdDaemon daemon, OsdInfo record) : IConnectionHandler
+    {
+        private static readonly TimeSpan s_retry = TimeSpan.FromMilliseconds(300);
+
+        private IConnection? _connection;
+        private TimeSpan _heardAt = daemon._loop.Now;
+        private bool _reported;
+        private bool _refused;
+        private bool _retired;
+
+        public OsdId Osd { get; } = record.Id;
+
+        public ulong Instance { get; } = record.Instance;
+
+        public NodeAddress Address { get; } = record.Address;
+
+        public Epoch UpFrom { get; } = record.UpFrom;
+
+        public bool IsOpen { get; private set; }
+
+        public void Connect()
+        {
+            if (daemon._running && _connection is null)
+            {
+                _connection = daemon._transport.Connect(Address, this);
+            }
+        }
+
+        public void Send(MessageType type, ReadOnlySpan<byte> body, ReadOnlySpan<BufferSegment> data)
+        {
+            if (!IsOpen)
+            {
+                return; // all that is due is sent when it opens
+            }
+
+            if (data.Length <= 1)
+            {
+                _connection!.Send(type, body, data.IsEmpty ? default : data[0]);
+            }
+            else
+            {
+                _connection!.Send(type, body, data);
+            }
+        }
+
+        public void Heard()
+        {
+            _heardAt = daemon._loop.Now;
+            if (_reported && IsOpen)
+            {
+                _reported = false;
+                Report(false, withdrawn: true);
+            }
+        }
+
+        public void Heartbeat(TimeSpan now, TimeSpan pause)
+        {
+            _heardAt += pause;
+            if (IsOpen)
+            {
+                daemon._control.Clear();
+                daemon._control.WriteByte(1);
+                daemon._control.WriteUInt32(daemon.Map!.Epoch.Value);
+                daemon._control.WriteInt64(now.Ticks);
+                _connection!.Send(OsdMessageType.Ping, daemon._control.WrittenSpan);
+            }
+
+            if (_refused || now - _heardAt > daemon._options.HeartbeatGrace)
+            {
+                Report(_refused, withdrawn: false);
+            }
+        }
+
+        /// <summary>The map has moved on. One more attempt to connect may prove that this life is over.</summary>
+        public void Retire()
+        {
+            _retired = true;
+            IsOpen = false;
+            if (_connection is { } connection)
+            {
+                _connection = null;
+                connection.Close();
+            }
+
+            if (!_refused && daemon._running)
+            {
+                _connection = daemon._transport.Connect(Address, this);
+            }
+        }
+
+        public void Close()
+        {
+            _retired = true;
+            IsOpen = false;
+            IConnection? connection = _connection;
+            _connection = null;
+            connection?.Close();
+        }
+
+        public void OnOpened(IConnection connection)
+        {
+            if (!ReferenceEquals(connection, _connection))
+            {
+                return;
+            }
+
+            PeerIdentity peer = connection.Peer;
+            bool same = peer.Kind == EntityKind.Osd && peer.Id == (ulong)Osd.Value && peer.Instance == Instance;
+            if (!same && peer.Kind == EntityKind.Osd && peer.Id == (ulong)Osd.Value)
+            {
+                daemon.OnKnownDead(Osd, UpFrom); // another process has taken its place
+            }
+
+            if (!same || _retired)
+            {
+                connection.Close();
+                return;
+            }
+
+            IsOpen = true;
+            _refused = false;
+            Heard();
+            foreach (PlacementGroup group in daemon._groups.Values.ToArray())
+            {
+                group.OnPeerConnected(Osd);
+            }
+        }
+
+        public void OnMessage(IConnection connection, in Message message)
+        {
+            if (ReferenceEquals(connection, _connection) && IsOpen)
+            {
+                daemon.HandlePeerMessage(connection, in message);
+            }
+        }
+
+        public void OnDrained(IConnection connection)
+        {
+        }
+
+        public void OnClosed(IConnection connection, CloseReason reason)
+        {
+            if (!ReferenceEquals(connection, _connection))
+            {
+                return;
+            }
+
+            _connection = null;
+            IsOpen = false;
+            if (!daemon._running)
+            {
+                return;
+            }
+
+            if (reason == CloseReason.Refused)
+            {
+                daemon.OnKnownDead(Osd, UpFrom);
+                if (!_refused && !_retired && daemon.IsUp)
+                {
+                    Report(true, withdrawn: false);
+                }
+
+                _refused = true;
+            }
+
+            if (!_retired)
+            {
+                // A reset may mean that the process died: then the next attempt is refused, which proves it.
+                TimeSpan delay = reason == CloseReason.Reset ? TimeSpan.FromMilliseconds(5) : s_retry;
+                daemon._loop.Schedule(delay, static state => ((Peer)state!).Reconnect(), this);
+            }
+        }
+
+        private void Reconnect()
+        {
+            if (!_retired)
+            {
+                Connect();
+            }
+        }
+
+        private void Report(bool refused, bool withdrawn)
+        {
+            if (!withdrawn && !_reported)
+            {
+                Log.Reports(daemon._logger, daemon.Id, Osd, refused ? "its port refuses connections" : "silent");
+            }
+
+            _reported = !withdrawn;
+            daemon._control.Clear();
+            new OsdFailure(Osd, UpFrom, daemon.Map!.Epoch, refused, (int)(daemon._loop.Now - _heardAt).TotalMilliseconds, withdrawn).Encode(daemon._control);
+            daemon._monitor.Send(MessageType.OsdFailure, daemon._control.WrittenSpan);
+        }
+    }
+}
