@@ -255,6 +255,7 @@ public sealed partial class DiskObjectStore
             if (batch is null || batch.Position + batch.PaddedLength > _tail + _super.RingLength)
             {
                 batch?.Release();
+                await RefuseGapAsync(state);
                 return;
             }
 
@@ -262,6 +263,41 @@ public sealed partial class DiskObjectStore
             _mountBatches!.Add(batch);
             _head = batch.Position + batch.PaddedLength;
             _nextSequence = batch.Sequence + 1;
+        }
+    }
+
+    // Batches are written one after the other, so only the last one may be torn. A whole batch beyond the one that does not pass
+    // proves that the disk damaged what had been acknowledged: starting without it would pass for an older, sound copy.
+    private async Task RefuseGapAsync(StoreState state)
+    {
+        const int Step = 1 << 20;
+        PageBuffer window = _pool.Rent(Step);
+        try
+        {
+            long end = Math.Min(_head + BufferPool.LargestBuffer + Step, _tail + _super.RingLength);
+            for (long position = _head / BlockSize * BlockSize; position < end;)
+            {
+                long at = position % _super.RingLength;
+                int length = (int)Math.Min(Math.Min(Step, end - position), _super.RingLength - at);
+                var io = new AwaitableCompletion();
+                _device.Read(_super.RingOffset + at, window.Slice(0, length), io);
+                Check(await io.Task, length, "journal read");
+                for (int i = 0; i < length; i += BlockSize)
+                {
+                    if (JournalFormat.TryReadLater(window.Span[i..length], _super.Store, state.Epoch, _nextSequence, out ulong sequence))
+                    {
+                        throw new MalformedDataException(
+                            $"journal batch {_nextSequence} at offset {_super.RingOffset + (_head % _super.RingLength)} of the block file is damaged, but batch {sequence} after it is there: "
+                            + "the disk lost acknowledged writes. The store is left as it is; make the OSD anew on a good disk and let it be filled from the other copies.");
+                    }
+                }
+
+                position += length;
+            }
+        }
+        finally
+        {
+            window.Release();
         }
     }
 

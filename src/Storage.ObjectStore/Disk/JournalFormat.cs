@@ -48,6 +48,13 @@ internal static class JournalFormat
             && new Guid(header.Slice(40, 16)) == store;
     }
 
+    /// <summary>Whether bytes begin a batch of this store and epoch with a later sequence than the one that is missing.</summary>
+    public static bool TryReadLater(ReadOnlySpan<byte> bytes, Guid store, ulong epoch, ulong missing, out ulong sequence)
+    {
+        sequence = BinaryPrimitives.ReadUInt64LittleEndian(bytes[16..]);
+        return sequence > missing && TryReadHeader(bytes, store, sequence, out ulong found, out _) && found == epoch;
+    }
+
     /// <summary>Checks the whole batch and fills in its numbers; false if it is torn.</summary>
     public static bool TryComplete(Span<byte> bytes, JournalBatch batch)
     {

@@ -155,6 +155,46 @@ public sealed class CrashTests
         kit.AssertNoLeaks();
     }
 
+    [Theory]
+    [InlineData(0, false)]
+    [InlineData(2, false)]
+    [InlineData(4, true)]
+    public void DamagedJournalIsRefusedUnlessItIsTheTornTail(int damaged, bool mounts)
+    {
+        using var kit = new StoreKit();
+        DiskObjectStore store = Create(kit, out _);
+        var values = new byte[5][];
+        for (int i = 0; i < values.Length; i++)
+        {
+            values[i] = new byte[64];
+            new Random(i).NextBytes(values[i]);
+            var t = new Transaction();
+            t.SetAttribute(C, O, "v" + i, values[i]);
+            store.Submit(t, null, 0);
+            kit.Settle();
+        }
+
+        store.Abandon();
+        kit.Settle();
+        int at = kit.Image.AsSpan().IndexOf(values[damaged]);
+        Assert.True(at > 0);
+        kit.Image[at] ^= 1;
+        if (mounts)
+        {
+            store = kit.Open();
+            Assert.True(store.TryGetAttribute(C, O, "v3", out _));
+            Assert.False(store.TryGetAttribute(C, O, "v4", out _));
+            kit.Close(store);
+        }
+        else
+        {
+            MalformedDataException error = Assert.Throws<MalformedDataException>(() => kit.Open());
+            Assert.Contains("journal batch", error.Message, StringComparison.Ordinal);
+        }
+
+        kit.AssertNoLeaks();
+    }
+
     [Fact]
     public void ForeignAndNewerFilesAreRefusedAndLeftAlone()
     {
