@@ -52,8 +52,9 @@ public sealed partial class ObjectClient
 
     internal void OnReply(OsdSession session, in OperationReply reply, BufferSegment data)
     {
-        // A reply to a send that no longer counts is ignored: the operation was sent again, and dedup gives the same answer.
-        if (!_operations.TryGetValue(reply.Sequence, out PendingOperation? operation) || !ReferenceEquals(operation.SentOn, session))
+        // An answer to an earlier sending is ignored: the later one will be answered too. A success is remembered there and gives the
+        // same answer; a refusal is not, so the later copy may still take effect, and the operation must not end before it.
+        if (!_operations.TryGetValue(reply.Sequence, out PendingOperation? operation) || !ReferenceEquals(operation.SentOn, session) || reply.Attempt != operation.Attempt)
         {
             return;
         }
@@ -241,6 +242,7 @@ public sealed partial class ObjectClient
         new OperationRequest
         {
             Id = new OperationId(_options.ClientId, operation.Sequence),
+            Attempt = ++operation.Attempt,
             MapEpoch = _map.Epoch,
             Pool = operation.Pool,
             Hash = operation.Hash,

@@ -178,6 +178,7 @@ public sealed partial class ObjectClient : IObjectClient, IDisposable
     internal void Recycle(PendingOperation operation)
     {
         operation.Sequence = 0;
+        operation.Attempt = 0;
         operation.Operation = null;
         operation.Context = default;
         operation.Cancellation = default;

@@ -12,6 +12,9 @@ internal sealed class PendingOperation(ObjectClient client) : IValueTaskSource<O
     /// <summary>Number in the client's order of issue; 0 while the object lies in the pool.</summary>
     public ulong Sequence { get; set; }
 
+    /// <summary>The latest sending; answers to earlier ones do not count.</summary>
+    public ushort Attempt { get; set; }
+
     public long Pool { get; set; }
 
     public uint Hash { get; set; }

@@ -103,6 +103,7 @@ public sealed partial class OsdDaemon
             new OperationReply
             {
                 Sequence = operation.Id.Sequence,
+                Attempt = operation.Attempt,
                 Result = result,
                 Version = version,
                 MapEpoch = Map!.Epoch,

@@ -13,7 +13,7 @@ public readonly record struct OperationId(ulong Client, ulong Sequence)
 }
 
 /// <summary>
-/// Client → primary OSD. Body: version u8, client u64, sequence u64, map epoch u32, pool i64, hash u32, flags u16,
+/// Client → primary OSD. Body: version u8, client u64, sequence u64, attempt u16, map epoch u32, pool i64, hash u32, flags u16,
 /// read snapshot u64, snapshot sequence u64, snapshot count u16 and that many u64 (newest first), name (length u16, UTF-8),
 /// step count u16, steps. Data segment: the steps' data.
 /// </summary>
@@ -27,6 +27,10 @@ public readonly ref struct OperationRequest
 
     /// <summary>The operation's id; its client must be the connection's peer.</summary>
     public OperationId Id { get; init; }
+
+    /// <summary>Counts how often the operation was sent, with wrap-around. The reply repeats it: the client takes only the answer to its
+    /// latest sending. Else a copy that was refused could end the operation while a later one is still to take effect.</summary>
+    public ushort Attempt { get; init; }
 
     /// <summary>The map by which the client chose this OSD.</summary>
     public Epoch MapEpoch { get; init; }
@@ -65,6 +69,7 @@ public readonly ref struct OperationRequest
         writer.WriteByte(FormatVersion);
         writer.WriteUInt64(Id.Client);
         writer.WriteUInt64(Id.Sequence);
+        writer.WriteUInt16(Attempt);
         writer.WriteUInt32(MapEpoch.Value);
         writer.WriteInt64(Pool);
         writer.WriteUInt32(Hash);
@@ -88,6 +93,7 @@ public readonly ref struct OperationRequest
         var reader = new WireReader(body);
         reader.ReadVersion(FormatVersion, "operation");
         var id = new OperationId(reader.ReadUInt64(), reader.ReadUInt64());
+        ushort attempt = reader.ReadUInt16();
         var epoch = new Epoch(reader.ReadUInt32());
         long pool = reader.ReadInt64();
         uint hash = reader.ReadUInt32();
@@ -117,6 +123,7 @@ public readonly ref struct OperationRequest
         return new OperationRequest
         {
             Id = id,
+            Attempt = attempt,
             MapEpoch = epoch,
             Pool = pool,
             Hash = hash,
@@ -146,7 +153,7 @@ public enum OperationFlags : ushort
 }
 
 /// <summary>
-/// Primary OSD → client. Body: version u8, sequence u64, result i32, object version (epoch u32, number u64), map epoch u32,
+/// Primary OSD → client. Body: version u8, sequence u64, attempt u16, result i32, object version (epoch u32, number u64), map epoch u32,
 /// step count u16, then per step: result i32, data length i32 (its part of the data segment, in order), inline bytes (length i32).
 /// Steps after a failed one are left out.
 /// </summary>
@@ -156,6 +163,9 @@ public readonly ref struct OperationReply
 
     /// <summary>Sequence of the operation answered.</summary>
     public ulong Sequence { get; init; }
+
+    /// <summary>The sending that is answered.</summary>
+    public ushort Attempt { get; init; }
 
     /// <summary>Outcome of the whole: the first failed step's, or Ok.</summary>
     public ResultCode Result { get; init; }
@@ -178,6 +188,7 @@ public readonly ref struct OperationReply
     {
         writer.WriteByte(FormatVersion);
         writer.WriteUInt64(Sequence);
+        writer.WriteUInt16(Attempt);
         writer.WriteInt32((int)Result);
         writer.WriteUInt32(Version.Epoch.Value);
         writer.WriteUInt64(Version.Number);
@@ -209,6 +220,7 @@ public readonly ref struct OperationReply
         return new OperationReply
         {
             Sequence = reader.ReadUInt64(),
+            Attempt = reader.ReadUInt16(),
             Result = (ResultCode)reader.ReadInt32(),
             Version = new PgVersion(new Epoch(reader.ReadUInt32()), reader.ReadUInt64()),
             MapEpoch = new Epoch(reader.ReadUInt32()),

@@ -14,6 +14,8 @@ internal sealed class ClientOperation
 
     public OperationId Id { get; private set; }
 
+    public ushort Attempt { get; private set; }
+
     public Epoch MapEpoch { get; private set; }
 
     public PgId Group { get; private set; }
@@ -38,6 +40,7 @@ internal sealed class ClientOperation
     {
         Connection = connection;
         Id = request.Id;
+        Attempt = request.Attempt;
         MapEpoch = request.MapEpoch;
         Group = group;
         Object = id;
