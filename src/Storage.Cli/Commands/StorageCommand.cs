@@ -44,6 +44,7 @@ internal static class StorageCommand
             VolumeCommands.Build(),
             NbdDaemon.Command(),
             S3Commands.Build(),
+            SimulateCommand.Build(),
             LocalCommands.Endpoints(),
             LocalCommands.Daemons(),
             LocalCommands.Daemon(),
