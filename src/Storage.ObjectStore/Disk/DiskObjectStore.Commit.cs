@@ -86,6 +86,19 @@ public sealed partial class DiskObjectStore
 
         StartDirectWrites(transaction, batch);
         SchedulePump();
+        if (IsWorthReclaiming())
+        {
+            RequestCheckpoint();
+        }
+    }
+
+    // Freed units can be used again after the next checkpoint. On a disk that fills up nobody should be refused for want of
+    // space that is only waiting to be given back.
+    private bool IsWorthReclaiming()
+    {
+        const double Busy = 0.75;
+        return _freed.Count >= _super.DataUnits / 16
+            || (_freed.Count >= 256 && _space.Allocated > _super.DataUnits * _options.FullRatio * Busy);
     }
 
     private void RequireSpace(Transaction transaction)
