@@ -156,7 +156,12 @@ internal sealed partial class TcpConnection : IConnection, IStreamHandler
 
     public void OnWritable(StreamSocket socket)
     {
-        if (_open && IsAlive)
+        if (!_open)
+        {
+            // What was sent while dialling left before the peer's greeting came; the sender waits for this, so it is told after it.
+            _drainedBeforeOpen = true;
+        }
+        else if (IsAlive)
         {
             _handler!.OnDrained(this);
         }
@@ -175,6 +180,7 @@ internal sealed partial class TcpConnection : IConnection, IStreamHandler
     }
 
     private bool _pauseWhenOpen;
+    private bool _drainedBeforeOpen;
 
     private void End()
     {
@@ -269,6 +275,11 @@ internal sealed partial class TcpConnection : IConnection, IStreamHandler
         }
 
         _handler!.OnOpened(this);
+        if (_drainedBeforeOpen && IsAlive)
+        {
+            _drainedBeforeOpen = false;
+            _handler.OnDrained(this);
+        }
     }
 
     private void Frame(ushort type, ReadOnlySpan<byte> body, ReadOnlySpan<BufferSegment> data)

@@ -265,6 +265,31 @@ public sealed class TcpTransportTests
         fixture.Await();
     }
 
+    [Fact]
+    public async Task ASenderIsToldOfWhatDrainedBeforeThePeersGreetingCame()
+    {
+        using var fixture = new LoopFixture();
+        using var raw = new TcpListener(IPAddress.Loopback, 0);
+        raw.Start();
+        const int Length = 3_000_000;
+        var handler = new ScriptHandler { Drained = _ => fixture.Finished.Set() };
+        fixture.Post(() =>
+        {
+            PageBuffer data = fixture.Pool.Rent(Length);
+            IConnection connection = Transport(fixture, s_osd).Connect(new NodeAddress("127.0.0.1", ((IPEndPoint)raw.LocalEndpoint).Port), handler);
+            connection.Send(MessageType.Operation, [1, 2, 3], data.Slice(0, Length));
+            Assert.True(connection.QueuedBytes > connection.HighWatermark);
+            data.Release();
+        });
+        using TcpClient peer = await raw.AcceptTcpClientAsync();
+        NetworkStream stream = peer.GetStream();
+        byte[] everything = new byte[HelloFrame().Length + FrameHeader.Size + 3 + Length];
+        await stream.ReadExactlyAsync(everything);
+        await stream.WriteAsync(HelloFrame());
+        fixture.Await();
+        Assert.Equal("opened client.c11e", Assert.Single(handler.Trace));
+    }
+
     private static readonly Guid s_fsid = new("0f0e0d0c-0b0a-0908-0706-050403020100");
 
     private static TcpTransport Transport(LoopFixture fixture, PeerIdentity self) =>
