@@ -28,6 +28,7 @@ internal sealed class LocalCluster(LocalRequest request, IAnsiConsole console)
     private const int VolumePgs = 32;
     private const int S3Pgs = 8;
     private static readonly TimeSpan s_poll = TimeSpan.FromMilliseconds(50);
+    private static readonly TimeSpan s_settling = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(120);
     private readonly Stopwatch _clock = Stopwatch.StartNew();
 
@@ -84,13 +85,19 @@ internal sealed class LocalCluster(LocalRequest request, IAnsiConsole console)
         }).ConfigureAwait(false);
 
         S3Credentials keys = await CreateDemoAsync(cluster, cancellation).ConfigureAwait(false);
+        bool healthy = false;
+        long since = Stopwatch.GetTimestamp();
         await WaitAsync("health", processes, cancellation, async () =>
         {
             HealthReply health = await admin.HealthAsync(new HealthRequest(), cancellation).ConfigureAwait(false);
-            return (health.Status == HealthStatus.Ok, health.Checks.Count == 0 ? StatusCommandsText(health) : health.Checks[0].Summary);
+            healthy = health.Status == HealthStatus.Ok;
+
+            // A cluster with a history may have warnings that stay, such as a disk's read errors: it is up all the same.
+            bool settled = !isNew && health.Status == HealthStatus.Warn && Stopwatch.GetElapsedTime(since) > s_settling;
+            return (healthy || settled, health.Checks.Count == 0 ? StatusCommandsText(health) : health.Checks[0].Summary);
         }).ConfigureAwait(false);
         await WaitForGatewaysAsync(cluster, processes, cancellation).ConfigureAwait(false);
-        PrintGuide(cluster, keys, isNew);
+        PrintGuide(cluster, keys, isNew, healthy);
     }
 
     private static string StatusCommandsText(HealthReply health) => Storage.Cli.Admin.StatusCommands.HealthName(health.Status);
@@ -348,14 +355,14 @@ internal sealed class LocalCluster(LocalRequest request, IAnsiConsole console)
 
     private void Step(string text) => console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{_clock.Elapsed.TotalSeconds,6:0.0}s  {text}"));
 
-    private void PrintGuide(ClusterFile cluster, S3Credentials keys, bool isNew)
+    private void PrintGuide(ClusterFile cluster, S3Credentials keys, bool isNew, bool healthy)
     {
         string nbd = cluster.Daemons.First(daemon => daemon.Role == "nbd").Address;
         string s3 = cluster.Daemons.First(daemon => daemon.Role == "s3").Address;
         string data = Environment.GetEnvironmentVariable("STORAGE_DATA_IS_DEFAULT") == "1" ? "" : $" --data {request.Folder}";
         console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"""
 
-            The cluster is {(isNew ? "" : "back ")}up and healthy ({_clock.Elapsed.TotalSeconds:0.0} s). Things to try:
+            The cluster is {(isNew ? "" : "back ")}up{(healthy ? " and healthy" : ", with warnings: see storage health --detail")} ({_clock.Elapsed.TotalSeconds:0.0} s). Things to try:
 
               cluster/storage{data} status
               cluster/storage{data} osd tree
