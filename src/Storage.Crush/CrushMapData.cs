@@ -7,7 +7,8 @@ internal sealed class CrushMapData
     internal CrushBucket?[] Buckets = [];
 
     /// <summary>Index id; null where there is no rule.</summary>
-    private const int MostTries = 10_000;
+    private const int MostTries = 1_000;
+    private const int MostChosen = 1024;
 
     internal CrushRule?[] Rules = [];
 
@@ -140,9 +141,16 @@ internal sealed class CrushMapData
         {
             foreach (CrushStep step in rule is null ? default : rule.Steps)
             {
-                if (step.Kind is CrushStepKind.SetChooseTries or CrushStepKind.SetChooseLeafTries)
+                if (step.Kind is CrushStepKind.SetChooseTries or CrushStepKind.SetChooseLeafTries
+                    or CrushStepKind.SetChooseLocalTries or CrushStepKind.SetChooseLocalFallbackTries)
                 {
                     CheckTries(step.Argument1, "a step's number of tries");
+                }
+
+                if (step.Kind is CrushStepKind.ChooseFirstN or CrushStepKind.ChooseLeafFirstN or CrushStepKind.ChooseIndep or CrushStepKind.ChooseLeafIndep
+                    && step.Argument1 > MostChosen)
+                {
+                    throw new CrushFormatException($"A step chooses {step.Argument1} items; at most {MostChosen} are accepted.");
                 }
             }
         }
