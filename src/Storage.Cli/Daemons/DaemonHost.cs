@@ -95,6 +95,7 @@ internal sealed record DaemonLogging(LogLevel Level, bool Json)
     {
         logging.SetMinimumLevel(Level);
         logging.AddFilter("Microsoft", LogLevel.Warning);
+        logging.AddFilter("Microsoft.Extensions.Hosting", LogLevel.None); // why a daemon did not start is told once, by DaemonHost
         logging.AddFilter("System", LogLevel.Warning);
         if (Json)
         {
