@@ -139,7 +139,7 @@ public sealed class ClusterMap
     /// <param name="pool">The pool.</param>
     /// <param name="hash">The object's hash.</param>
     /// <returns>The PG.</returns>
-    public static PgId GroupOf(PoolInfo pool, uint hash) => new(pool.Id, Placement.StableMod(hash, (uint)pool.PgCount, pool.PgMask));
+    public static PgId GroupOf(PoolInfo pool, uint hash) => new(pool.Id, CrushHash.StableMod(hash, (uint)pool.PgCount, pool.PgMask));
 
     /// <summary>Computes where a PG lives; remembered, so asking again is cheap. Thread-safe.</summary>
     /// <param name="group">The PG; its pool must exist and its seed be below the pool's pg_num.</param>

@@ -46,16 +46,9 @@ public static class Placement
         return CrushHash.StringHash(utf8[..length]);
     }
 
-    /// <summary>Remainder that keeps most objects where they are when the divisor grows.</summary>
-    /// <param name="x">The hash.</param>
-    /// <param name="divisor">Number of PGs.</param>
-    /// <param name="mask">Smallest power of two that holds it, less one.</param>
-    /// <returns>A number below <paramref name="divisor"/>.</returns>
-    public static uint StableMod(uint x, uint divisor, uint mask) => (x & mask) < divisor ? x & mask : x & (mask >> 1);
-
     internal static PgMapping Compute(ClusterMap map, PoolInfo pool, PgId group)
     {
-        uint input = CrushHash.Hash2(StableMod(group.Seed, (uint)pool.PgCount, pool.PgMask), (uint)pool.Id);
+        uint input = CrushHash.Hash2(CrushHash.StableMod(group.Seed, (uint)pool.PgCount, pool.PgMask), (uint)pool.Id);
         Span<int> raw = stackalloc int[MostCopies];
         int count = map.Crush.Map(pool.RuleId, input, raw[..pool.Size], map.GetWeights());
         raw = raw[..count];

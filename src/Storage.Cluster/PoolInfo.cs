@@ -54,7 +54,7 @@ public sealed record PoolInfo
     public IReadOnlyList<ulong> RemovedSnapshots { get; init; } = [];
 
     /// <summary>Mask of the smallest power of two that holds <see cref="PgCount"/>, less one.</summary>
-    public uint PgMask => (uint)System.Numerics.BitOperations.RoundUpToPowerOf2((uint)PgCount) - 1;
+    public uint PgMask => Crush.CrushHash.StableModMask((uint)PgCount);
 
     internal void Encode(WireWriter writer)
     {

@@ -45,7 +45,7 @@ public sealed partial class S3Gateway
         _users = new UserStore(client, options, time);
         _signatures = new SignatureV4(options.Region, time, _users.FindSecretAsync);
         _objects = new ObjectRequests(index, dataPool, options, time);
-        _buckets = new BucketRequests(buckets, indexPool, index, options, time);
+        _buckets = new BucketRequests(buckets, indexPool, _objects, options);
         _multipart = new MultipartRequests(multipart, index, dataPool, options, time);
         _garbage = new GarbageCollector(indexPool, dataPool, time, logger);
         Buckets = buckets;

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+using System.Text;
 using Storage.Client;
 using Storage.Cluster;
 using Storage.Coding;
@@ -71,6 +73,26 @@ internal sealed class Pool(IObjectClient client, string name)
 
         PoolResult.ThrowUnlessOk(result.Result, objectName);
         return result.OmapOf(0);
+    }
+
+    /// <summary>Goes through an object's omap entries whose keys begin with a prefix, page by page; none if there is no such object.
+    /// Entries changed meanwhile may or may not be among them.</summary>
+    internal async IAsyncEnumerable<KeyValuePair<byte[], byte[]>> EnumerateOmapAsync(string objectName, string prefix, int pageSize, [EnumeratorCancellation] CancellationToken cancellation)
+    {
+        byte[] prefixBytes = Encoding.UTF8.GetBytes(prefix);
+        byte[] from = [];
+        OmapPage? page;
+        do
+        {
+            page = await ListOmapAsync(objectName, from, prefixBytes, pageSize, cancellation);
+            foreach (KeyValuePair<byte[], byte[]> entry in page?.Entries ?? [])
+            {
+                yield return entry;
+            }
+
+            from = page?.NextKey() ?? [];
+        }
+        while (page is { More: true });
     }
 
     internal async ValueTask<byte[]?> ReadWholeAsync(string objectName, CancellationToken cancellation)

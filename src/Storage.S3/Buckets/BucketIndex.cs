@@ -16,6 +16,7 @@ internal sealed class BucketIndex(Pool pool)
 {
     internal const string StateAttribute = "state";
     internal static readonly byte[] Open = "open"u8.ToArray();
+    internal static readonly byte[] Closed = "closed"u8.ToArray();
     private const int InlineSegments = 8;
 
     internal static string ShardName(BucketRecord bucket, int shard) => $"index.{bucket.Id}.{shard}";

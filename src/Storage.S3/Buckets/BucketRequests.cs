@@ -7,7 +7,7 @@ using Storage.S3.Protocol;
 namespace Storage.S3.Buckets;
 
 /// <summary>Requests on buckets: create, head, remove, list, multi-delete, and the sub-resources clients ask for.</summary>
-internal sealed class BucketRequests(BucketStore buckets, Pool pool, BucketIndex index, S3Options options, TimeProvider time)
+internal sealed class BucketRequests(BucketStore buckets, Pool pool, ObjectRequests objects, S3Options options)
 {
     private const int LargestPage = 1000;
     private static readonly string[] s_unsupported =
@@ -180,7 +180,6 @@ internal sealed class BucketRequests(BucketStore buckets, Pool pool, BucketIndex
         }
 
         XElement result = S3Xml.Element("DeleteResult");
-        var objects = new ObjectRequests(index, pool, options, time);
         foreach (string[] batch in keys.Chunk(16))
         {
             var removals = batch.Select(key => (Key: key, Task: objects.DeleteAsync(bucket, key, call.Cancellation).AsTask())).ToList();

@@ -59,20 +59,12 @@ internal sealed class BucketStore(Pool pool, S3Options options, TimeProvider tim
     internal async ValueTask<List<(string Name, DateTimeOffset Created)>> ListAsync(string owner, CancellationToken cancellation)
     {
         var buckets = new List<(string, DateTimeOffset)>();
-        byte[] from = [];
-        OmapPage? page;
-        do
+        await foreach ((byte[] key, byte[] value) in pool.EnumerateOmapAsync(UserStore.UserName(owner), "b:", 1000, cancellation))
         {
-            page = await pool.ListOmapAsync(UserStore.UserName(owner), from, "b:"u8.ToArray(), 1000, cancellation);
-            for (int i = 0; i < (page?.Entries.Count ?? 0); i++)
-            {
-                long created = long.Parse(Encoding.UTF8.GetString(page!.Entries[i].Value));
-                buckets.Add((page.KeyText(i)[2..], DateTimeOffset.FromUnixTimeMilliseconds(created)));
-            }
-
-            from = page?.NextKey() ?? [];
+            long created = long.Parse(Encoding.UTF8.GetString(value));
+            buckets.Add((Encoding.UTF8.GetString(key)[2..], DateTimeOffset.FromUnixTimeMilliseconds(created)));
         }
-        while (page is { More: true });
+
         return buckets;
     }
 
@@ -82,7 +74,7 @@ internal sealed class BucketStore(Pool pool, S3Options options, TimeProvider tim
     internal async ValueTask RemoveAsync(BucketRecord bucket, CancellationToken cancellation)
     {
         _cache.TryRemove(bucket.Name, out _);
-        await SetStateAsync(bucket, "closed"u8.ToArray(), cancellation);
+        await SetStateAsync(bucket, BucketIndex.Closed, cancellation);
         for (int shard = 0; shard < bucket.Shards; shard++)
         {
             string name = BucketIndex.ShardName(bucket, shard);
@@ -146,7 +138,7 @@ internal sealed class BucketStore(Pool pool, S3Options options, TimeProvider tim
         PoolResult result = await pool.ExecuteAsync("bucket." + name, operation.Value, cancellation);
         if (result.Code == ResultCode.Exists)
         {
-            await SetStateAsync(bucket, "closed"u8.ToArray(), cancellation);
+            await SetStateAsync(bucket, BucketIndex.Closed, cancellation);
             return await FindAsync(name, cancellation) ?? throw new S3Exception(S3Error.ServiceUnavailable, "The bucket is being created or removed by another request. Try again.");
         }
 

@@ -69,30 +69,20 @@ internal sealed partial class GarbageCollector(Pool index, Pool data, TimeProvid
         bool empty = true;
         foreach (string prefix in (string[])["d:", "g:"])
         {
-            byte[] from = [];
-            OmapPage? page;
-            do
+            await foreach ((byte[] key, byte[] value) in index.EnumerateOmapAsync(shard, prefix, 100, cancellation))
             {
-                page = await index.ListOmapAsync(shard, from, Encoding.UTF8.GetBytes(prefix), 100, cancellation);
-                for (int i = 0; i < (page?.Entries.Count ?? 0); i++)
+                empty = false;
+                byte[]? claimed = prefix == "d:" ? key : await ClaimAsync(shard, key, value, cancellation);
+                if (claimed is null)
                 {
-                    empty = false;
-                    (byte[] key, byte[] value) = page!.Entries[i];
-                    byte[]? claimed = prefix == "d:" ? key : await ClaimAsync(shard, key, value, cancellation);
-                    if (claimed is null)
-                    {
-                        continue;
-                    }
-
-                    removed += await RemoveDataAsync(bucketId, Json.Read(value, RecordContext.Default.Garbage), cancellation);
-                    using var operation = new PooledOperation();
-                    operation.Value.Add(OperationCode.RemoveOmap, key: claimed);
-                    (await index.ExecuteAsync(shard, operation.Value, cancellation)).ThrowUnlessOk(shard);
+                    continue;
                 }
 
-                from = page?.NextKey() ?? [];
+                removed += await RemoveDataAsync(bucketId, Json.Read(value, RecordContext.Default.Garbage), cancellation);
+                using var operation = new PooledOperation();
+                operation.Value.Add(OperationCode.RemoveOmap, key: claimed);
+                (await index.ExecuteAsync(shard, operation.Value, cancellation)).ThrowUnlessOk(shard);
             }
-            while (page is { More: true });
         }
 
         if (empty)
@@ -185,7 +175,7 @@ internal sealed partial class GarbageCollector(Pool index, Pool data, TimeProvid
     private async ValueTask RemoveClosedShardAsync(string shard, CancellationToken cancellation)
     {
         using var operation = new PooledOperation();
-        operation.Value.AddAttribute(OperationCode.CompareAttribute, BucketIndex.StateAttribute, "closed"u8).Add(OperationCode.Remove);
+        operation.Value.AddAttribute(OperationCode.CompareAttribute, BucketIndex.StateAttribute, BucketIndex.Closed).Add(OperationCode.Remove);
         PoolResult result = await index.ExecuteAsync(shard, operation.Value, cancellation);
         if (result.Code is not (ResultCode.GuardFailed or ResultCode.NotFound))
         {

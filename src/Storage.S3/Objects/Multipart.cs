@@ -197,35 +197,26 @@ internal sealed class Multipart(Pool index, BucketIndex bucketIndex, TimeProvide
     }
 
     /// <summary>Lists uploads by key.</summary>
-    internal async ValueTask<List<(string Key, string UploadId, UploadRecord Record)>> ListAsync(BucketRecord bucket, string prefix, int limit, CancellationToken cancellation)
+    internal async ValueTask<List<(string Key, string UploadId, UploadRecord Record)>> ListAsync(BucketRecord bucket, string prefix, CancellationToken cancellation)
     {
         var uploads = new List<(string Key, string, UploadRecord)>();
         for (int shard = 0; shard < bucket.Shards; shard++)
         {
-            byte[] from = [];
-            OmapPage? page;
-            do
+            await foreach ((byte[] key, byte[] value) in index.EnumerateOmapAsync(BucketIndex.ShardName(bucket, shard), "u:" + prefix, 1000, cancellation))
             {
-                page = await index.ListOmapAsync(BucketIndex.ShardName(bucket, shard), from, Encoding.UTF8.GetBytes("u:" + prefix), 1000, cancellation);
-                for (int i = 0; i < (page?.Entries.Count ?? 0); i++)
-                {
-                    string[] name = page!.KeyText(i)[2..].Split('\0');
-                    uploads.Add((name[0], name[1], Json.Read(page.Entries[i].Value, RecordContext.Default.UploadRecord)));
-                }
-
-                from = page?.NextKey() ?? [];
+                string[] name = Encoding.UTF8.GetString(key)[2..].Split('\0');
+                uploads.Add((name[0], name[1], Json.Read(value, RecordContext.Default.UploadRecord)));
             }
-            while (page is { More: true });
         }
 
         uploads.Sort((a, b) => Encoding.UTF8.GetBytes(a.Key).AsSpan().SequenceCompareTo(Encoding.UTF8.GetBytes(b.Key)));
-        return uploads.Count > limit ? uploads[..limit] : uploads;
+        return uploads;
     }
 
     internal static async ValueTask CloseAsync(Pool index, string upload, CancellationToken cancellation)
     {
         using var operation = new PooledOperation();
-        operation.Value.Add(OperationCode.AssertExists).AddAttribute(OperationCode.SetAttribute, BucketIndex.StateAttribute, "closed"u8);
+        operation.Value.Add(OperationCode.AssertExists).AddAttribute(OperationCode.SetAttribute, BucketIndex.StateAttribute, BucketIndex.Closed);
         PoolResult result = await index.ExecuteAsync(upload, operation.Value, cancellation);
         if (result.Code != ResultCode.NotFound)
         {
@@ -236,22 +227,12 @@ internal sealed class Multipart(Pool index, BucketIndex bucketIndex, TimeProvide
     /// <summary>All data that an upload still refers to: parts, data being written, data replaced.</summary>
     internal static async IAsyncEnumerable<Segment> AllDataAsync(Pool index, string upload, [EnumeratorCancellation] CancellationToken cancellation)
     {
-        byte[] from = [];
-        OmapPage? page;
-        do
+        await foreach ((byte[] key, byte[] value) in index.EnumerateOmapAsync(upload, "", 1000, cancellation))
         {
-            page = await index.ListOmapAsync(upload, from, default, 1000, cancellation);
-            for (int i = 0; i < (page?.Entries.Count ?? 0); i++)
-            {
-                byte[] value = page!.Entries[i].Value;
-                yield return page.Entries[i].Key[0] == (byte)'p'
-                    ? Json.Read(value, RecordContext.Default.PartRecord).Data
-                    : Json.Read(value, RecordContext.Default.Segment);
-            }
-
-            from = page?.NextKey() ?? [];
+            yield return key[0] == (byte)'p'
+                ? Json.Read(value, RecordContext.Default.PartRecord).Data
+                : Json.Read(value, RecordContext.Default.Segment);
         }
-        while (page is { More: true });
     }
 
     private ObjectEntry Assemble(UploadRecord record, string uploadId, List<(int Number, string ETag)> wanted, Dictionary<int, PartRecord> parts)

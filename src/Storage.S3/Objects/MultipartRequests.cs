@@ -46,7 +46,7 @@ internal sealed class MultipartRequests(Multipart uploads, BucketIndex index, Po
         bool encoded = call.Query("encoding-type") == "url";
         string keyMarker = call.Query("key-marker");
         string idMarker = call.Query("upload-id-marker");
-        List<(string Key, string UploadId, UploadRecord Record)> list = await uploads.ListAsync(bucket, prefix, int.MaxValue, call.Cancellation);
+        List<(string Key, string UploadId, UploadRecord Record)> list = await uploads.ListAsync(bucket, prefix, call.Cancellation);
         list.RemoveAll(upload => string.CompareOrdinal(upload.Key, keyMarker) < 0 || (upload.Key == keyMarker && string.CompareOrdinal(upload.UploadId, idMarker) <= 0 && keyMarker.Length > 0));
         bool more = list.Count > limit;
         list = more ? list[..limit] : list;

@@ -171,7 +171,12 @@ public sealed class TcpTransportTests
     public void APeerKilledInTheMiddleOfAFrameIsReset()
     {
         using var fixture = new LoopFixture();
-        var handler = new ScriptHandler { Closed = (_, _) => fixture.Loop.Schedule(TimeSpan.FromMilliseconds(20), _ => fixture.Finished.Set(), null) };
+        using var opened = new ManualResetEventSlim();
+        var handler = new ScriptHandler
+        {
+            Opened = _ => opened.Set(),
+            Closed = (_, _) => fixture.Loop.Schedule(TimeSpan.FromMilliseconds(20), _ => fixture.Finished.Set(), null),
+        };
         NodeAddress address = default;
         fixture.Run(() => address = Transport(fixture, s_osd).Listen(s_anyPort, _ => handler).Address);
         using (var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp))
@@ -181,7 +186,7 @@ public sealed class TcpTransportTests
             byte[] frame = new byte[FrameHeader.Size + 100];
             new FrameHeader(0x200, 10, 100_000, 2, Crc32C.Compute(new byte[10]), 0).Write(frame);
             socket.Send(frame);
-            Thread.Sleep(50);
+            Assert.True(opened.Wait(TimeSpan.FromSeconds(5)));
         }
 
         fixture.Await();

@@ -108,8 +108,9 @@ public sealed class ReactorLoopTests
         using var fixture = new LoopFixture(new ReactorOptions { Spin = TimeSpan.FromMicroseconds(50) });
         for (int i = 0; i < 20; i++)
         {
+            long before = fixture.Loop.Statistics.Sleeps;
             fixture.Run(() => { });
-            Thread.Sleep(1);
+            Assert.True(SpinWait.SpinUntil(() => fixture.Loop.Statistics.Sleeps > before, TimeSpan.FromSeconds(5)));
         }
 
         Assert.True(fixture.Loop.Statistics.Sleeps > 0);
