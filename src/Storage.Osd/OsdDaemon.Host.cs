@@ -26,6 +26,8 @@ public sealed partial class OsdDaemon
 
     OsdCounters IPlacementGroupHost.Counters => _counters;
 
+    void IPlacementGroupHost.Reached(RarePath path) => _rarePaths.Reached(path);
+
     WireWriter IPlacementGroupHost.Scratch()
     {
         _scratch.Clear();

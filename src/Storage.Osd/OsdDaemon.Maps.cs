@@ -160,6 +160,7 @@ public sealed partial class OsdDaemon
         {
             if (wasUp)
             {
+                _rarePaths.Reached(RarePath.WronglyMarkedDown);
                 Log.WronglyDown(_logger, Id, Map.Epoch);
             }
 

@@ -26,6 +26,7 @@ public sealed partial class OsdDaemon : IPlacementGroupHost
     private readonly WireWriter _scratch = new(1024);
     private readonly WireWriter _control = new(256);
     private readonly OsdCounters _counters = new();
+    private readonly RarePathCounts _rarePaths = new();
 
     private OsdIdentity? _identity;
     private IListener? _listener;
@@ -73,6 +74,9 @@ public sealed partial class OsdDaemon : IPlacementGroupHost
 
     /// <summary>The PGs that it holds, in order.</summary>
     public IReadOnlyList<PgId> Groups => [.. _groups.Keys.Order()];
+
+    /// <summary>How often each <see cref="RarePath"/> was taken since the start, by the path's number.</summary>
+    public IReadOnlyList<long> RarePaths => _rarePaths.Counts;
 
     /// <summary>Makes an empty disk an OSD's. Durable when the completion is called.</summary>
     /// <param name="store">The empty store.</param>

@@ -27,6 +27,9 @@ internal interface IPlacementGroupHost
 
     OsdCounters Counters { get; }
 
+    /// <summary>Counts that a rare path was taken.</summary>
+    void Reached(RarePath path);
+
     /// <summary>A scratch writer, empty; good until the next call of any host method.</summary>
     WireWriter Scratch();
 

@@ -17,6 +17,7 @@ internal sealed partial class PlacementGroup
         {
             if (peer.IsActivated && !peer.Info.IsComplete)
             {
+                _host.Reached(peer.Info.BackfillCursor is null ? RarePath.BackfillStarted : RarePath.BackfillResumed);
                 peer.Backfill = new Backfill();
             }
         }
@@ -51,6 +52,7 @@ internal sealed partial class PlacementGroup
         {
             if ((_map.Flags & ClusterFlags.NoBackfill) != 0 || !_host.TryReserveBackfill(Id))
             {
+                _host.Reached(RarePath.BackfillWaited);
                 return;
             }
 
@@ -292,6 +294,7 @@ internal sealed partial class PlacementGroup
         backfill.Advancing = false;
         if (complete)
         {
+            _host.Reached(RarePath.BackfillFinished);
             peer.Backfill = null;
             ReleaseBackfillIfDone();
             CheckClean();

@@ -479,6 +479,7 @@ internal sealed partial class PlacementGroup
     // What was half received when an interval ended is of no use.
     private void DropReceived()
     {
+        _host.Reached(RarePath.ReceivedPartsDropped);
         foreach (ObjectId id in _receiving.Keys)
         {
             _transaction.Remove(_collection, id.WithSnapshot(ReceivingSnapshot));

@@ -19,6 +19,10 @@ internal sealed partial class PlacementGroup
             {
                 _history.Past.Add(new PastInterval(_history.SameIntervalSince, _map.Epoch, _acting, _map.FindOsd(_acting[0])?.UpFrom ?? Epoch.None));
             }
+            else if (_acting.Length >= _pool.MinSize && _acting.Length > 0)
+            {
+                _host.Reached(RarePath.IntervalSkippedByUpThru);
+            }
 
             EndInterval(next.Epoch);
             _history.IntervalUncertain = false;
@@ -30,6 +34,7 @@ internal sealed partial class PlacementGroup
     /// <summary>Goes on with a map that does not follow the last one: what happened in between must come from peers.</summary>
     public void SkipToMap(ClusterMap next)
     {
+        _host.Reached(RarePath.MapsSkipped);
         if (_acting.Length >= _pool.MinSize && _acting.Length > 0)
         {
             _history.Past.Add(new PastInterval(_history.SameIntervalSince, _map.Epoch, _acting, _map.FindOsd(_acting[0])?.UpFrom ?? Epoch.None));

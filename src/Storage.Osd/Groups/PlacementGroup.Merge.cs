@@ -28,12 +28,14 @@ internal sealed partial class PlacementGroup
         if (!TryMerge(segment))
         {
             // Our log shares nothing with the one that counts: this copy must be filled anew, and somebody else serves.
+            _host.Reached(RarePath.LogGap);
             ResetCopy(new LogSegment(PgVersion.Zero, [], []));
             SubmitMeta(_transaction);
             StartPeering();
             return;
         }
 
+        _host.Reached(RarePath.AuthoritativeLogFetched);
         _info.Objects = info.Objects;
         _info.Bytes = info.Bytes;
         PersistInfo(_transaction);
@@ -64,6 +66,7 @@ internal sealed partial class PlacementGroup
         }
         else if (!TryMerge(segment))
         {
+            _host.Reached(RarePath.LogGap);
             ResetCopy(new LogSegment(PgVersion.Zero, [], []));
             merged = false;
         }
@@ -157,6 +160,8 @@ internal sealed partial class PlacementGroup
             return;
         }
 
+        _host.Reached(RarePath.DivergentRolledBack);
+
         // The oldest divergent entry of an object tells what it was before.
         var done = new HashSet<ObjectId>();
         foreach (PgLogEntry entry in divergent)
@@ -165,6 +170,10 @@ internal sealed partial class PlacementGroup
             {
                 Invariant.Holds(entry.Prior <= common);
                 Require(entry.Object, entry.Prior);
+                if (_missing.ContainsKey(entry.Object))
+                {
+                    _host.Reached(RarePath.DivergentObjectMissing);
+                }
             }
         }
     }

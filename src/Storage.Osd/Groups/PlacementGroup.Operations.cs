@@ -39,6 +39,7 @@ internal sealed partial class PlacementGroup
         }
         else if (!CanServe)
         {
+            _host.Reached(_phase == GroupPhase.Active && _acting.Length < _pool.MinSize ? RarePath.WaitedForMinSize : RarePath.WaitedForActive);
             _waitingForActive.Enqueue(operation);
         }
         else if (_waitingForObject.TryGetValue(operation.Object, out Queue<ClientOperation>? queue))
@@ -98,6 +99,7 @@ internal sealed partial class PlacementGroup
             }
 
             queue.Enqueue(operation);
+            _host.Reached(RarePath.WaitedForObject);
             RecoverFirst(operation.Object);
             return;
         }
@@ -105,6 +107,7 @@ internal sealed partial class PlacementGroup
         // Also a write's refusal tells what the object looks like, so it takes a lease as a read does.
         if (!HoldsLease())
         {
+            _host.Reached(RarePath.LeaseMissing);
             _waitingForLease.Add(operation);
             RenewLease();
             return;

@@ -104,6 +104,11 @@ internal sealed partial class PlacementGroup
 
         if (_phase != before)
         {
+            if (_phase is GroupPhase.Down or GroupPhase.Incomplete)
+            {
+                _host.Reached(_phase == GroupPhase.Down ? RarePath.GroupDown : RarePath.GroupIncomplete);
+            }
+
             _host.StateChanged();
         }
     }
@@ -278,6 +283,11 @@ internal sealed partial class PlacementGroup
     private void AskForActing()
     {
         _peeringSentAt = _host.Now;
+        if (!Same(_wanted, _up))
+        {
+            _host.Reached(RarePath.PgTempRequested);
+        }
+
         _host.RequestPgTemp(Id, Same(_wanted, _up) ? [] : _wanted);
     }
 
@@ -311,9 +321,15 @@ internal sealed partial class PlacementGroup
         }
 
         TimeSpan until = LeaseWait();
+        bool waitedBefore = _leaseWaitUntil == until;
         _leaseWaitUntil = until;
         if (until > _host.Now)
         {
+            if (!waitedBefore)
+            {
+                _host.Reached(RarePath.LeaseWaitedOut);
+            }
+
             _host.Wake(this, until - _host.Now + TimeSpan.FromMilliseconds(1));
             return;
         }
@@ -323,11 +339,19 @@ internal sealed partial class PlacementGroup
 
     private TimeSpan LeaseWait()
     {
-        bool needed = false;
+        bool needed = false, dead = false;
         foreach (PastInterval interval in _history.Past)
         {
             // One who is up has answered us in this interval, and stopped serving in his.
-            needed |= interval.Primary != _host.Self && !_map.IsUp(interval.Primary) && !_host.IsKnownDead(interval.Primary, interval.PrimaryUpFrom);
+            bool mayServe = interval.Primary != _host.Self && !_map.IsUp(interval.Primary);
+            bool isDead = mayServe && _host.IsKnownDead(interval.Primary, interval.PrimaryUpFrom);
+            needed |= mayServe && !isDead;
+            dead |= isDead;
+        }
+
+        if (dead && !needed)
+        {
+            _host.Reached(RarePath.LeaseWaitSkipped);
         }
 
         if (!needed)
@@ -414,6 +438,11 @@ internal sealed partial class PlacementGroup
         _leaseSentAt = _activateSentAt;
         UpdateLease();
         _history.LastEpochStarted = Interval;
+        if (!Same(_up, _acting))
+        {
+            _host.Reached(RarePath.PgTempServed);
+        }
+
         ShareHistory();
         BeginBackfill();
         CheckClean();
@@ -526,6 +555,7 @@ internal sealed partial class PlacementGroup
         _notifiedAt = _host.Now;
         if (Primary.IsSome)
         {
+            _host.Reached(RarePath.StrayNotified);
             WireWriter body = Begin();
             _info.Encode(body);
             _history.Encode(body);
@@ -575,6 +605,7 @@ internal sealed partial class PlacementGroup
             return;
         }
 
+        _host.Reached(RarePath.StrayRemoved);
         _removed = true;
         _transaction.RemoveCollection(_collection);
         SubmitMeta(_transaction, CommitKind.Removed);

@@ -214,6 +214,7 @@ internal sealed partial class PlacementGroup
             return;
         }
 
+        _host.Reached(RarePath.DamageFound);
         _host.Counters.ReadErrors++;
         SetMissing(_transaction, id, LocalVersion(id));
         _damaged.Add(id);
@@ -227,6 +228,7 @@ internal sealed partial class PlacementGroup
     {
         if (_damaged.Remove(id))
         {
+            _host.Reached(RarePath.DamageRepaired);
             _host.Counters.RepairedErrors++;
             _info.ScrubErrors = Math.Max(0, _info.ScrubErrors - 1);
             PersistInfo(_transaction);

@@ -90,6 +90,7 @@ internal sealed partial class PlacementGroup
 
         while (_recoverFirst.TryDequeue(out ObjectId? wanted))
         {
+            _host.Reached(RarePath.RecoveredFirst);
             StartRecovery(wanted);
         }
 
@@ -198,6 +199,7 @@ internal sealed partial class PlacementGroup
         {
             _recovering.Remove(id);
             _unfound.Add(id);
+            _host.Reached(RarePath.ObjectUnfound);
             if (_damaged.Contains(id))
             {
                 FailWaiting(id, Storage.Messaging.ResultCode.IoError);
@@ -226,6 +228,7 @@ internal sealed partial class PlacementGroup
             return;
         }
 
+        _host.Reached(RarePath.PullRefused);
         recovery.Tried.Add(from);
         if (damaged && _peers.TryGetValue(from, out PeerState? peer) && peer.IsActivated)
         {
@@ -238,6 +241,7 @@ internal sealed partial class PlacementGroup
     // Our own copy is whole again.
     private void OnSelfRecovered(ObjectId id)
     {
+        _host.Reached(RarePath.ObjectPulled);
         MarkRepaired(id);
         if (_recovering.TryGetValue(id, out Recovery? recovery))
         {
@@ -312,6 +316,11 @@ internal sealed partial class PlacementGroup
 
         foreach (Recovery recovery in _recovering.Values.ToArray())
         {
+            if (recovery.Source == osd || recovery.Targets.Contains(osd))
+            {
+                _host.Reached(RarePath.RecoveryResent);
+            }
+
             if (recovery.Source == osd)
             {
                 SendPull(recovery);

@@ -95,6 +95,7 @@ internal sealed partial class PlacementGroup
             _info.LastUpdate = before;
             _info.Objects = objects;
             _info.Bytes = bytes;
+            _host.Reached(RarePath.NoSpace);
             Recycle(write);
             Refuse(operation, ResultCode.NoSpace);
             return;
@@ -114,6 +115,7 @@ internal sealed partial class PlacementGroup
             {
                 if (!peer.Info.Covers(id) && peer.Backfill is { } backfill && !backfill.NoteWrite(id))
                 {
+                    _host.Reached(RarePath.BackfillEntryOnly);
                     write.EntryOnly.Add(peer.Osd);
                 }
 
@@ -155,6 +157,7 @@ internal sealed partial class PlacementGroup
             {
                 if (write.Entry.Version > peer.Durable)
                 {
+                    _host.Reached(RarePath.WriteResent);
                     SendWrite(peer, write);
                 }
             }
@@ -257,7 +260,14 @@ internal sealed partial class PlacementGroup
     {
         if (version <= _committedTo)
         {
-            AnswerWritten(operation, _log.Find(version), version);
+            PgLogEntry? entry = _log.Find(version);
+            _host.Reached(entry is null ? RarePath.DuplicateBeyondLog : RarePath.DuplicateAnswered);
+            if (version.Epoch < Interval)
+            {
+                _host.Reached(RarePath.DuplicateAfterFailover);
+            }
+
+            AnswerWritten(operation, entry, version);
             return;
         }
 
@@ -265,6 +275,7 @@ internal sealed partial class PlacementGroup
         {
             if (write.Entry.Version == version)
             {
+                _host.Reached(RarePath.DuplicateInFlight);
                 write.Retries.Add(operation);
                 return;
             }
@@ -280,6 +291,7 @@ internal sealed partial class PlacementGroup
 
         if (after > _committedTo)
         {
+            _host.Reached(RarePath.ReplyDeferred);
             _deferred.Add(new DeferredReply(after, operation, result, version, stepCount, steps.ToArray(), data.ToArray()));
             return;
         }
@@ -326,6 +338,7 @@ internal sealed partial class PlacementGroup
         {
             if (write.Operation is { } operation)
             {
+                _host.Reached(RarePath.WriteRequeued);
                 Requeue(operation);
             }
 
@@ -400,10 +413,12 @@ internal sealed partial class PlacementGroup
             return;
         }
 
+        _host.Reached(RarePath.LogTrimmed);
         _log.Trim(to);
         _info.LogTail = to;
         while (_log.TryDropDuplicate(_host.Options.DuplicateEntries, out _))
         {
+            _host.Reached(RarePath.DuplicatesDropped);
         }
     }
 
@@ -420,6 +435,7 @@ internal sealed partial class PlacementGroup
         if (entry.Version <= _info.LastUpdate)
         {
             // Sent again. What is applied may not be durable yet, so the answer follows an empty transaction.
+            _host.Reached(RarePath.ReplicaWriteRepeated);
             SubmitMeta(_transaction, CommitKind.ReplicaWrite, from, entry.Version);
             return;
         }
@@ -451,6 +467,7 @@ internal sealed partial class PlacementGroup
         var write = new StalledWrite(from, Interval, entry, withData, counts, transaction);
         if (_stalled.Count > 0 || !TryApply(write))
         {
+            _host.Reached(RarePath.ReplicaWriteStalled);
             _stalled.Enqueue(write);
         }
     }

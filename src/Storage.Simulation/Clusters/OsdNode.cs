@@ -104,8 +104,12 @@ internal sealed class OsdNode : SimulatedNode
         _daemon = OsdProcess.Start(this, loop, transport, instance, logger);
     }
 
+    /// <summary>The run is over: what the last life did counts too.</summary>
+    public void Collect() => _daemon?.Collect(Cluster.Coverage);
+
     protected override void OnDead()
     {
+        Collect();
         _daemon = null;
         Store!.Inner.Crash();
     }

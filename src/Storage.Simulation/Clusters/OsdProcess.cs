@@ -4,6 +4,7 @@ using Storage.Cluster;
 using Storage.Osd;
 using Storage.Simulation.Processes;
 using Storage.Simulation.Running;
+using Storage.Simulation.Tracing;
 
 namespace Storage.Simulation.Clusters;
 
@@ -44,6 +45,9 @@ internal sealed class OsdProcess
     public GroupState? StateOf(PgId group) => _daemon.StateOf(group) is { } text
         ? new GroupState(text, _daemon.Map?.Epoch ?? Epoch.None, text == "active+clean")
         : null;
+
+    /// <summary>How often this life took each rare path; asked once, when it ends.</summary>
+    public void Collect(Coverage coverage) => coverage.Add(_daemon.RarePaths);
 
     /// <summary>Asserts what must hold between events.</summary>
     public void CheckInvariants() => _daemon.CheckInvariants();

@@ -72,6 +72,11 @@ public sealed class SimulationRun
         }
 #pragma warning restore CA1031
 
+        foreach (OsdNode osd in cluster.Osds)
+        {
+            osd.Collect();
+        }
+
         foreach ((MessageType type, long times) in _trace.Delivered)
         {
             _coverage.Count("message." + MessageNames.Of(type), times);

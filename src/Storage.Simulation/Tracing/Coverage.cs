@@ -1,8 +1,13 @@
+using System.Text;
+using Storage.Osd;
+
 namespace Storage.Simulation.Tracing;
 
 /// <summary>How often rare paths were reached.</summary>
 public sealed class Coverage
 {
+    private static readonly string[] s_names = [.. Enum.GetNames<RarePath>().Select(name => "osd." + SnakeCase(name))];
+
     private readonly SortedDictionary<string, long> _counts = new(StringComparer.Ordinal);
 
     /// <summary>Counts by path.</summary>
@@ -28,6 +33,38 @@ public sealed class Coverage
         {
             Count(path, times);
         }
+    }
+
+    /// <summary>Adds an OSD's counts, as <c>osd.divergent_rolled_back</c>.</summary>
+    /// <param name="rarePaths">Counts by the number of <see cref="RarePath"/>.</param>
+    public void Add(IReadOnlyList<long> rarePaths)
+    {
+        ArgumentNullException.ThrowIfNull(rarePaths);
+        for (int i = 0; i < rarePaths.Count; i++)
+        {
+            Count(NameOf((RarePath)i), rarePaths[i]);
+        }
+    }
+
+    /// <summary>The name that an OSD's rare path is counted under.</summary>
+    /// <param name="path">The path.</param>
+    /// <returns>As in <c>osd.log_gap</c>.</returns>
+    public static string NameOf(RarePath path) => s_names[(int)path];
+
+    private static string SnakeCase(string name)
+    {
+        var text = new StringBuilder();
+        foreach (char c in name)
+        {
+            if (char.IsUpper(c) && text.Length > 0)
+            {
+                text.Append('_');
+            }
+
+            text.Append(char.ToLowerInvariant(c));
+        }
+
+        return text.ToString();
     }
 
     /// <summary>A daemon logged a line; some lines mark a path.</summary>

@@ -1,0 +1,153 @@
+namespace Storage.Osd;
+
+/// <summary>
+/// Turns of the OSD's protocols that few runs take. Each is counted where it is taken; the simulator reports the counts and
+/// fails if its standard seeds never reach one. A member says what happened, in the past tense or as a state; its place in the
+/// list means nothing.
+/// </summary>
+public enum RarePath
+{
+    /// <summary>A copy had log entries that the authoritative log lacks, and rolled them back.</summary>
+    DivergentRolledBack,
+
+    /// <summary>A divergent entry made an object missing, because the copy holds what never counted.</summary>
+    DivergentObjectMissing,
+
+    /// <summary>A primary took the log of another copy over.</summary>
+    AuthoritativeLogFetched,
+
+    /// <summary>A copy's log shares nothing with the one that counts; it is filled anew.</summary>
+    LogGap,
+
+    /// <summary>An operation that was sent again was answered from the log, with its first outcome.</summary>
+    DuplicateAnswered,
+
+    /// <summary>An operation that was sent again was done in an earlier interval.</summary>
+    DuplicateAfterFailover,
+
+    /// <summary>An operation that was sent again was known only by the ids kept beyond the log.</summary>
+    DuplicateBeyondLog,
+
+    /// <summary>An operation that was sent again found its first sending still in flight.</summary>
+    DuplicateInFlight,
+
+    /// <summary>A new primary waited until the read lease of an older one had run out.</summary>
+    LeaseWaitedOut,
+
+    /// <summary>A new primary did not wait, because the older one is proven dead.</summary>
+    LeaseWaitSkipped,
+
+    /// <summary>An operation waited because the primary's lease had run out.</summary>
+    LeaseMissing,
+
+    /// <summary>An interval ended in which nothing can have been written, because up_thru never reached it.</summary>
+    IntervalSkippedByUpThru,
+
+    /// <summary>Maps were skipped; a PG's history has a gap until peers fill it.</summary>
+    MapsSkipped,
+
+    /// <summary>An interval that may have accepted writes has no survivor.</summary>
+    GroupDown,
+
+    /// <summary>No complete copy that is new enough is at hand.</summary>
+    GroupIncomplete,
+
+    /// <summary>Another acting set than the up set was asked for.</summary>
+    PgTempRequested,
+
+    /// <summary>An acting set that differs from the up set served.</summary>
+    PgTempServed,
+
+    /// <summary>A copy outside the PG told its primary about itself.</summary>
+    StrayNotified,
+
+    /// <summary>A copy outside a clean PG was removed.</summary>
+    StrayRemoved,
+
+    /// <summary>An operation waited because fewer than min_size members were there.</summary>
+    WaitedForMinSize,
+
+    /// <summary>An operation waited because the PG was peering.</summary>
+    WaitedForActive,
+
+    /// <summary>An operation waited because its object was being recovered.</summary>
+    WaitedForObject,
+
+    /// <summary>An object was recovered before others because a client waits for it.</summary>
+    RecoveredFirst,
+
+    /// <summary>An interval ended with a write in flight; the operation runs again in the next one.</summary>
+    WriteRequeued,
+
+    /// <summary>An answer waited for a write whose effect it shows.</summary>
+    ReplyDeferred,
+
+    /// <summary>A write was sent to a replica again after their connection had broken.</summary>
+    WriteResent,
+
+    /// <summary>A replica had a write already that came again.</summary>
+    ReplicaWriteRepeated,
+
+    /// <summary>A replica's disk was too full for a write that the primary had taken.</summary>
+    ReplicaWriteStalled,
+
+    /// <summary>A write was refused because the primary's disk is full.</summary>
+    NoSpace,
+
+    /// <summary>The PG log was trimmed.</summary>
+    LogTrimmed,
+
+    /// <summary>Operation ids beyond the log were dropped.</summary>
+    DuplicatesDropped,
+
+    /// <summary>A primary fetched an object that it lacked.</summary>
+    ObjectPulled,
+
+    /// <summary>A source of an object refused, and another one was asked.</summary>
+    PullRefused,
+
+    /// <summary>An object was found nowhere.</summary>
+    ObjectUnfound,
+
+    /// <summary>Recovery's messages were sent again after a connection had broken.</summary>
+    RecoveryResent,
+
+    /// <summary>A copy is filled object by object.</summary>
+    BackfillStarted,
+
+    /// <summary>A fill went on behind its cursor.</summary>
+    BackfillResumed,
+
+    /// <summary>A fill waited for another PG's to end.</summary>
+    BackfillWaited,
+
+    /// <summary>A write went to a copy that is being filled as a log entry only: the object lies beyond the cursor.</summary>
+    BackfillEntryOnly,
+
+    /// <summary>A fill ended.</summary>
+    BackfillFinished,
+
+    /// <summary>Parts of an object that were being received when the process died or the interval ended were dropped.</summary>
+    ReceivedPartsDropped,
+
+    /// <summary>A copy failed its checksum and counts as missing.</summary>
+    DamageFound,
+
+    /// <summary>A damaged copy was replaced.</summary>
+    DamageRepaired,
+
+    /// <summary>The map said that this OSD is down while it runs; it came back.</summary>
+    WronglyMarkedDown,
+}
+
+/// <summary>Counts of <see cref="RarePath"/>.</summary>
+internal sealed class RarePathCounts
+{
+    private readonly long[] _counts = new long[Enum.GetValues<RarePath>().Length];
+
+    /// <summary>How often each was reached, by the path's number.</summary>
+    public IReadOnlyList<long> Counts => _counts;
+
+    /// <summary>Counts one.</summary>
+    public void Reached(RarePath path) => _counts[(int)path]++;
+}
