@@ -1,5 +1,8 @@
 using System.CommandLine;
 using Storage.Cli.Commands;
+#if MUTATIONS
+using Storage.Coding;
+#endif
 using Storage.Simulation.Running;
 
 namespace Storage.Cli.Offline;
@@ -18,6 +21,10 @@ internal static class SimulateCommand
             DefaultValueFactory = _ => "default",
         };
         var keepGoing = new Option<bool>("--keep-going") { Description = "Go on after a seed failed." };
+#if MUTATIONS
+        var mutation = new Option<string?>("--mutation") { Description = "Run with one deliberate bug; see --mutations." };
+        var mutations = new Option<bool>("--mutations") { Description = "List the deliberate bugs: name, scenario, and the seeds within which the simulator finds it." };
+#endif
         return new Verb(
             "simulate",
             "Runs whole clusters on virtual time under faults and checks that nothing acknowledged is lost.",
@@ -26,8 +33,30 @@ internal static class SimulateCommand
             "storage simulate --seeds 1..50 --scenario power")
         {
             seed, seeds, jobs, scenario, keepGoing,
+#if MUTATIONS
+            mutation, mutations,
+#endif
         }.Does((run, cancellation) =>
         {
+#if MUTATIONS
+            if (run.Get(mutations))
+            {
+                foreach (MutationTarget target in MutationTargets.All)
+                {
+                    Console.Out.WriteLine($"{target.Mutation}\t{target.Scenario}\t{target.Seeds}");
+                }
+
+                return Task.FromResult(0);
+            }
+
+            if (run.Get(mutation) is { } name)
+            {
+                Mutations.Selected = Enum.TryParse(name, true, out Mutation chosen) && Enum.IsDefined(chosen)
+                    ? chosen
+                    : throw new CliException($"There is no mutation '{name}': see storage simulate --mutations.");
+            }
+
+#endif
             ulong first = run.Get(seed) ?? 1;
             ulong last = first;
             if (run.Get(seeds) is { } range && !SimulationRequest.TryParseSeeds(range, out first, out last))

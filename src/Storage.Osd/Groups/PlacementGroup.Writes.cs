@@ -195,7 +195,7 @@ internal sealed partial class PlacementGroup
         PgVersion all = _localDurable;
         foreach (PeerState peer in _peers.Values)
         {
-            if (peer.IsActivated && peer.Durable < all)
+            if (peer.IsActivated && peer.Durable < all && !Mutations.Active(Mutation.AckBeforeReplicas))
             {
                 all = peer.Durable;
             }

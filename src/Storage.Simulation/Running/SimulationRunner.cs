@@ -65,6 +65,12 @@ public static class SimulationRunner
 
     private sealed class Batch(SimulationRequest request, TextWriter output, CancellationToken cancellation)
     {
+#if MUTATIONS
+        private static string Mutant => Coding.Mutations.Selected == Coding.Mutation.None ? "" : $" --mutation {Coding.Mutations.Selected}";
+#else
+        private const string Mutant = "";
+#endif
+
         private readonly Lock _lock = new();
         private readonly Tracing.Coverage _coverage = new();
         private readonly List<SimulationResult> _failed = [];
@@ -178,7 +184,7 @@ public static class SimulationRunner
 
                 output.WriteLine(result.Failure);
                 output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"trace hash: {result.TraceHash:x16}"));
-                output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"replay: storage simulate --seed {result.Seed} --scenario {result.Scenario}"));
+                output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"replay: storage simulate --seed {result.Seed} --scenario {result.Scenario}{Mutant}"));
             }
 
             if (_done == 1 && _failed.Count == 0 && _only is { } only)
