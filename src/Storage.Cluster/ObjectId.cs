@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Text;
 using Storage.Coding;
 
 namespace Storage.Cluster;
@@ -14,6 +15,13 @@ public sealed class ObjectId : IEquatable<ObjectId>, IComparable<ObjectId>
 
     /// <summary>The longest name, in UTF-8 bytes.</summary>
     public const int LongestName = 1024;
+
+    private const int InternedIds = 1 << 13;
+
+    // Objects are written again and again: decoding the id of one that was met lately allocates nothing. A cache of immutable
+    // values, so it changes no outcome.
+    [ThreadStatic]
+    private static ObjectId?[]? s_interned;
 
     /// <summary>Creates an id.</summary>
     /// <param name="name">The object's name; at most <see cref="LongestName"/> bytes of UTF-8.</param>
@@ -97,7 +105,25 @@ public sealed class ObjectId : IEquatable<ObjectId>, IComparable<ObjectId>
             throw new MalformedDataException($"object name of {name.Length} bytes; the limit is {LongestName}");
         }
 
-        return new ObjectId(System.Text.Encoding.UTF8.GetString(name), hash, snapshot);
+        return Intern(name, hash, snapshot);
+    }
+
+    /// <summary>The id of these values: an equal one met lately on this thread, else a new one.</summary>
+    /// <param name="name">The object's name in UTF-8.</param>
+    /// <param name="hash">Its hash.</param>
+    /// <param name="snapshot">A snapshot id for a clone, else <see cref="NoSnapshot"/>.</param>
+    /// <returns>The id.</returns>
+    public static ObjectId Intern(ReadOnlySpan<byte> name, uint hash, ulong snapshot = NoSnapshot)
+    {
+        ObjectId?[] interned = s_interned ??= new ObjectId?[InternedIds];
+        uint mixed = hash ^ BitOperations.RotateLeft((uint)snapshot, 7);
+        ref ObjectId? slot = ref interned[(mixed ^ (mixed >> 13)) & (InternedIds - 1)];
+        if (slot is null || slot.Hash != hash || slot.Snapshot != snapshot || !IsNamed(slot.Name, name))
+        {
+            slot = new ObjectId(Encoding.UTF8.GetString(name), hash, snapshot);
+        }
+
+        return slot;
     }
 
     /// <summary>Order by <see cref="CompareTo"/>.</summary>
@@ -148,6 +174,9 @@ public sealed class ObjectId : IEquatable<ObjectId>, IComparable<ObjectId>
         return Rank(left[shared]).CompareTo(Rank(right[shared]));
         static int Rank(char c) => c < 0xD800 ? c : c < 0xE000 ? c + 0x2000 : c - 0x800;
     }
+
+    // Names that are not ASCII only miss the cache.
+    private static bool IsNamed(string known, ReadOnlySpan<byte> name) => Ascii.Equals(name, known);
 
     internal static uint ReverseBits(uint value)
     {

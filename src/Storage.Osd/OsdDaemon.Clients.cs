@@ -1,4 +1,3 @@
-using System.Text;
 using Storage.Cluster;
 using Storage.Coding;
 using Storage.Messaging;
@@ -9,24 +8,9 @@ namespace Storage.Osd;
 // Clients' connections and operations.
 public sealed partial class OsdDaemon
 {
-    private const int CachedIds = 1 << 13;
-
     private readonly Stack<ClientOperation> _operationPool = new();
-    private readonly (byte[] Name, ObjectId Id)[] _idCache = new (byte[], ObjectId)[CachedIds];
     private readonly Dictionary<IConnection, ClientSession> _clients = [];
     private List<ClientOperation> _heldOperations = [];
-
-    // Objects are written again and again; their ids are made once.
-    private ObjectId Intern(ReadOnlySpan<byte> name, uint hash)
-    {
-        ref (byte[] Name, ObjectId Id) slot = ref _idCache[(hash ^ (hash >> 13)) & (CachedIds - 1)];
-        if (slot.Id is null || slot.Id.Hash != hash || !name.SequenceEqual(slot.Name))
-        {
-            slot = (name.ToArray(), new ObjectId(Encoding.UTF8.GetString(name), hash));
-        }
-
-        return slot.Id;
-    }
 
     private void HandleOperation(ClientSession session, IConnection connection, in Message message)
     {
@@ -38,7 +22,7 @@ public sealed partial class OsdDaemon
 
         ClientOperation operation = _operationPool.TryPop(out ClientOperation? pooled) ? pooled : new ClientOperation();
         PgId group = new(request.Pool, request.Hash);
-        operation.Begin(connection, in request, group, Intern(request.Name, request.Hash), message.Data, _loop.Now);
+        operation.Begin(connection, in request, group, ObjectId.Intern(request.Name, request.Hash), message.Data, _loop.Now);
         session.OnBegin();
         Route(operation);
     }

@@ -71,7 +71,9 @@ internal sealed partial class DaemonProcess(ClusterFile cluster, DaemonEntry dae
 
         start.Environment["DOTNET_gcServer"] = "0";
         start.Environment["DOTNET_GCHeapCount"] = "1";
-        start.Environment["DOTNET_EnableDiagnostics"] = "0";
+
+        // Diagnostics cost a thread and a socket per daemon; a profiler's user asks for them in the environment.
+        start.Environment.TryAdd("DOTNET_EnableDiagnostics", "0");
         start.Environment.Remove(ClusterFile.EnvironmentVariable);
         using Process shell = Process.Start(start) ?? throw new CliException("/bin/sh did not start.");
         string printed = shell.StandardOutput.ReadLine() ?? throw new CliException($"{Name} did not start; see {LogFile}.");

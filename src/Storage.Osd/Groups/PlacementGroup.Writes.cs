@@ -15,6 +15,7 @@ internal sealed partial class PlacementGroup
     private readonly List<DeferredReply> _deferred = [];
     private readonly List<BufferSegment> _pieces = [];
     private readonly Queue<StalledWrite> _stalled = new();
+    private readonly Stack<Transaction> _replicaTransactions = new();
 
     // Every version up to here is durable on all members, and nothing after it is known to be.
     private PgVersion _committedTo;
@@ -450,7 +451,7 @@ internal sealed partial class PlacementGroup
             throw new MalformedDataException($"pg {Id}: write {entry.Version} follows {_info.LastUpdate}");
         }
 
-        var transaction = new Transaction();
+        Transaction transaction = _replicaTransactions.TryPop(out Transaction? pooled) ? pooled : new Transaction();
         if (withData)
         {
             transaction.Decode(ref reader, data);
@@ -500,6 +501,11 @@ internal sealed partial class PlacementGroup
         _log.Add(write.Entry);
         TrimLog(trim);
         write.Transaction.Clear();
+        if (_replicaTransactions.Count < 16)
+        {
+            _replicaTransactions.Push(write.Transaction);
+        }
+
         return true;
     }
 
