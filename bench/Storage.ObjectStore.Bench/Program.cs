@@ -1,0 +1,61 @@
+using System.Globalization;
+using Storage.ObjectStore.Bench;
+
+const string Usage = """
+    Measures the store of one disk alone, beside fio on the same preallocated file.
+
+        store-bench --dir FOLDER [--size 4GiB] [--working-set 1GiB] [--seconds 10] [--small-objects 100000]
+                    [--memory BYTES] [--only PART[,PART…]] [--no-fio]
+
+    FOLDER must be new or empty; it is left behind. The file 'block' in it may be a link to a raw device, whose content is lost.
+    PART is one of: fio, prefill, overwrite1, overwrite32, log32, write4m, read4m, readcold, readhot, omap, small.
+    """;
+var settings = new BenchSettings();
+try
+{
+    for (int i = 0; i < args.Length; i++)
+    {
+        string Next() => ++i < args.Length ? args[i] : throw new FormatException($"{args[i - 1]} needs a value");
+        switch (args[i])
+        {
+            case "--dir":
+                settings = settings with { Folder = Next() };
+                break;
+            case "--size":
+                settings = settings with { Size = BenchSettings.ParseBytes(Next()) };
+                break;
+            case "--working-set":
+                settings = settings with { WorkingSet = BenchSettings.ParseBytes(Next()) };
+                break;
+            case "--seconds":
+                settings = settings with { Duration = TimeSpan.FromSeconds(double.Parse(Next(), CultureInfo.InvariantCulture)) };
+                break;
+            case "--small-objects":
+                settings = settings with { SmallObjects = int.Parse(Next(), CultureInfo.InvariantCulture) };
+                break;
+            case "--memory":
+                settings = settings with { Memory = BenchSettings.ParseBytes(Next()) };
+                break;
+            case "--only":
+                settings = settings with { Only = [.. Next().Split(',')] };
+                break;
+            case "--no-fio":
+                settings = settings with { Fio = false };
+                break;
+            default:
+                throw new FormatException($"unknown argument {args[i]}");
+        }
+    }
+
+    if (settings.Folder.Length == 0)
+    {
+        throw new FormatException("--dir is missing");
+    }
+}
+catch (FormatException error)
+{
+    await Console.Error.WriteLineAsync(error.Message + "\n\n" + Usage).ConfigureAwait(false);
+    return 2;
+}
+
+return StoreBench.Run(settings);
