@@ -90,7 +90,7 @@ public sealed partial class ObjectClient
             lane.Held = false;
             if (lane.Follow(map) is LaneFate.Same or LaneFate.NewInterval)
             {
-                lane.Session = SessionFor(lane.Primary);
+                lane.Session = Mutations.Active(Mutation.ClientKeepsOldPrimary) ? lane.Session : SessionFor(lane.Primary);
             }
             else
             {

@@ -54,7 +54,7 @@ public sealed partial class ObjectClient
     {
         // An answer to an earlier sending is ignored: the later one will be answered too. A success is remembered there and gives the
         // same answer; a refusal is not, so the later copy may still take effect, and the operation must not end before it.
-        if (!_operations.TryGetValue(reply.Sequence, out PendingOperation? operation) || !ReferenceEquals(operation.SentOn, session) || reply.Attempt != operation.Attempt)
+        if (!_operations.TryGetValue(reply.Sequence, out PendingOperation? operation) || !ReferenceEquals(operation.SentOn, session) || (reply.Attempt != operation.Attempt && !Mutations.Active(Mutation.ClientTakesOldAnswers)))
         {
             return;
         }
@@ -203,6 +203,12 @@ public sealed partial class ObjectClient
         operation.SentOn = null;
         operation.Lane!.Unsent++;
         _unsent++;
+        if (Mutations.Active(Mutation.ClientRenumbersRetries))
+        {
+            _operations.Remove(operation.Sequence);
+            operation.Sequence = ++_lastSequence;
+            _operations.Add(operation.Sequence, operation);
+        }
     }
 
     private OsdSession? SessionFor(OsdId id)

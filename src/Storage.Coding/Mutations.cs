@@ -13,8 +13,221 @@ public enum Mutation
     /// <summary>The program as it should be.</summary>
     None,
 
-    /// <summary>A primary acknowledges a write before all members of the acting set have it on disk.</summary>
+    /// <summary>A primary acknowledges a write before the other members of the acting set have it on disk.</summary>
     AckBeforeReplicas,
+
+    /// <summary>A primary acknowledges a write before its own disk has it.</summary>
+    AckBeforeOwnDisk,
+
+    /// <summary>A replica confirms a write before its disk has it.</summary>
+    ReplicaAcksOnReceipt,
+
+    /// <summary>A primary takes writes with fewer members than min_size.</summary>
+    ServesBelowMinSize,
+
+    /// <summary>A primary goes active before the map has its up_thru.</summary>
+    IgnoresUpThru,
+
+    /// <summary>No interval counts as one that may have accepted writes.</summary>
+    ForgetsPastIntervals,
+
+    /// <summary>Peering asks the present members only, not those of earlier intervals.</summary>
+    AsksPresentMembersOnly,
+
+    /// <summary>Peering goes on though an interval that may have accepted writes has no survivor.</summary>
+    GoesOnWithoutSurvivors,
+
+    /// <summary>The authoritative log is chosen by last_update alone.</summary>
+    AuthorityByLastUpdate,
+
+    /// <summary>The authoritative log is the shortest of the newest interval.</summary>
+    AuthorityIsShortest,
+
+    /// <summary>Divergent log entries go, what they did to objects stays.</summary>
+    KeepsDivergentObjects,
+
+    /// <summary>Objects that a merged log changes are not noted as missing.</summary>
+    MissingNotNoted,
+
+    /// <summary>The missing set is kept in memory only.</summary>
+    MissingNotPersisted,
+
+    /// <summary>A delete that a merged log brings does not remove the object.</summary>
+    DeleteNotRecovered,
+
+    /// <summary>A retried write is carried out again.</summary>
+    NoDuplicateDetection,
+
+    /// <summary>Operations are forgotten as their log entries are trimmed.</summary>
+    DuplicatesEndAtLogTail,
+
+    /// <summary>Operations beyond the log are forgotten by a restart.</summary>
+    DuplicatesLostAtRestart,
+
+    /// <summary>A copy that is filled anew does not get the operations beyond the log.</summary>
+    DuplicatesLostAtBackfill,
+
+    /// <summary>A retry of a write in flight is answered at once.</summary>
+    RetryAnsweredEarly,
+
+    /// <summary>A write that was refused counts as done when it is retried.</summary>
+    RefusalCountsAsDone,
+
+    /// <summary>A primary answers without a read lease.</summary>
+    ReadsWithoutLease,
+
+    /// <summary>A new primary does not wait for the old one's lease to end.</summary>
+    LeaseNotWaitedOut,
+
+    /// <summary>A primary takes its lease for longer than members promised.</summary>
+    LeaseLongerThanPromised,
+
+    /// <summary>A primary counts its lease from the answer instead of from its request.</summary>
+    LeaseCountedFromAnswer,
+
+    /// <summary>A member forgets its lease promise when the interval ends.</summary>
+    PromiseForgotten,
+
+    /// <summary>A member that started anew ignores what it may have promised before.</summary>
+    PromiseForgottenAtRestart,
+
+    /// <summary>An OSD that is merely silent counts as proven dead.</summary>
+    SilentCountsAsDead,
+
+    /// <summary>Answers show writes that are not durable everywhere.</summary>
+    ShowsUncommitted,
+
+    /// <summary>A replica starts an interval without writing that down.</summary>
+    LastEpochStartedNotPersisted,
+
+    /// <summary>A primary goes active before its members have started the interval.</summary>
+    PrimaryActiveBeforeMembers,
+
+    /// <summary>The log is trimmed up to its head.</summary>
+    TrimsTooFar,
+
+    /// <summary>The log is trimmed while members still miss objects.</summary>
+    TrimsWhatIsMissing,
+
+    /// <summary>The backfill cursor passes objects whose copies are still under way.</summary>
+    BackfillCursorAhead,
+
+    /// <summary>A write to an object that backfill has in hand is not copied again.</summary>
+    BackfillMissesWrites,
+
+    /// <summary>A write goes with its data to a backfill target that lacks the object.</summary>
+    BackfillWritesAhead,
+
+    /// <summary>Backfill leaves objects that the primary no longer has.</summary>
+    BackfillSkipsRemoved,
+
+    /// <summary>A recovering primary takes whatever version its source has.</summary>
+    PullTakesAnyVersion,
+
+    /// <summary>A replica takes a pushed object whatever version it needs.</summary>
+    PushTakesAnyVersion,
+
+    /// <summary>What a broken connection lost is not sent again, and replicas skip the gap.</summary>
+    ReplicaSkipsGaps,
+
+    /// <summary>Messages of other intervals are taken for the present one's.</summary>
+    AcceptsOtherIntervals,
+
+    /// <summary>A commit that was submitted in an earlier interval counts in the present one.</summary>
+    CommitsOfOtherIntervals,
+
+    /// <summary>A member's restart does not begin a new interval.</summary>
+    RestartKeepsInterval,
+
+    /// <summary>A stray copy is removed once the PG is active, clean or not.</summary>
+    StrayRemovedEarly,
+
+    /// <summary>A PG counts as clean while copies are missing.</summary>
+    CleanTooEarly,
+
+    /// <summary>A write goes to members that miss the object.</summary>
+    WritesToMissing,
+
+    /// <summary>An object is written while it is being copied.</summary>
+    WritesDuringCopy,
+
+    /// <summary>A primary answers reads from an object that it misses.</summary>
+    ReadsMissing,
+
+    /// <summary>Writes in flight are acknowledged when the interval ends.</summary>
+    AcksAbandonedWrites,
+
+    /// <summary>Raft's promises leave before they are on disk.</summary>
+    RaftPromisesBeforePersist,
+
+    /// <summary>A vote without log entries is not written down.</summary>
+    RaftVoteNotPersisted,
+
+    /// <summary>A leader commits an earlier term's entry because a majority has it.</summary>
+    RaftCommitsOlderTerms,
+
+    /// <summary>A leader commits what one follower less than a majority has.</summary>
+    RaftCommitsWithoutMajority,
+
+    /// <summary>A leader answers reads without asking whether it still leads.</summary>
+    RaftReadsWithoutQuorum,
+
+    /// <summary>A new leader answers reads before an entry of its own term is committed.</summary>
+    RaftReadsBeforeOwnEntry,
+
+    /// <summary>A vote is given whatever log the candidate has.</summary>
+    RaftVotesForShorterLogs,
+
+    /// <summary>Two votes are given in one term.</summary>
+    RaftVotesTwice,
+
+    /// <summary>An append cuts off what follows its last entry.</summary>
+    RaftTruncatesOnStaleAppend,
+
+    /// <summary>A leader that hears nobody goes on leading.</summary>
+    RaftNoCheckQuorum,
+
+    /// <summary>Candidates raise the term without asking first.</summary>
+    RaftNoPreVote,
+
+    /// <summary>A monitor takes a snapshot's place in the log, but not its content.</summary>
+    MonitorIgnoresSnapshots,
+
+    /// <summary>A leader confirms a change though another entry took its place.</summary>
+    MonitorConfirmsLostChanges,
+
+    /// <summary>A monitor answers reads from what it has, leader or not.</summary>
+    MonitorReadsLocally,
+
+    /// <summary>The monitors do not record up_thru.</summary>
+    UpThruNotRecorded,
+
+    /// <summary>up_thru is recorded for an earlier life of the OSD.</summary>
+    UpThruOfEarlierLife,
+
+    /// <summary>The monitors ignore pg_temp requests.</summary>
+    PgTempIgnored,
+
+    /// <summary>A process that started anew before it was marked down keeps its up_from.</summary>
+    RestartNotSeen,
+
+    /// <summary>The disk reports transactions durable that are not.</summary>
+    StoreAcksEarly,
+
+    /// <summary>A crash leaves half of a transaction.</summary>
+    StoreTornTransaction,
+
+    /// <summary>Damaged blocks are read as data.</summary>
+    StoreIgnoresChecksums,
+
+    /// <summary>A client gives a retry a new operation id.</summary>
+    ClientRenumbersRetries,
+
+    /// <summary>A client takes the answer to an earlier sending.</summary>
+    ClientTakesOldAnswers,
+
+    /// <summary>A client goes on sending to the primary of the interval before.</summary>
+    ClientKeepsOldPrimary,
 }
 
 /// <summary>Asks for deliberate bugs. Only builds with <c>-p:Mutations=true</c> contain any; elsewhere the question folds to false.</summary>

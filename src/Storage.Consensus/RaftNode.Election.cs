@@ -1,3 +1,5 @@
+using Storage.Coding;
+
 namespace Storage.Consensus;
 
 // Elections: pre-vote, vote, and the hand-over of leadership.
@@ -16,6 +18,7 @@ public sealed partial class RaftNode
 
     private void Campaign(bool preVote, bool transfer)
     {
+        preVote &= !Mutations.Active(Mutation.RaftNoPreVote);
         if (preVote)
         {
             // Neither term nor vote move: a node that cannot win must not disturb those who can.
@@ -60,8 +63,8 @@ public sealed partial class RaftNode
     private void HandleVoteRequest(RaftMessage message)
     {
         bool preVote = message.Kind == RaftMessageKind.PreVote;
-        bool free = _vote == message.From || (_vote.IsNone && _leader.IsNone) || (preVote && message.Term > _term);
-        bool granted = free && _log.IsUpToDate(message.Index, message.LogTerm);
+        bool free = Mutations.Active(Mutation.RaftVotesTwice) || _vote == message.From || (_vote.IsNone && _leader.IsNone) || (preVote && message.Term > _term);
+        bool granted = free && (Mutations.Active(Mutation.RaftVotesForShorterLogs) || _log.IsUpToDate(message.Index, message.LogTerm));
         if (granted && !preVote)
         {
             _vote = message.From;

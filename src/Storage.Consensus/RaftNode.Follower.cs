@@ -53,6 +53,11 @@ public sealed partial class RaftNode
         }
 
         ulong last = message.Index + (ulong)message.Entries.Count;
+        if (Mutations.Active(Mutation.RaftTruncatesOnStaleAppend) && last < _log.LastIndex)
+        {
+            _log.TruncateFrom(last + 1);
+        }
+
         CommitTo(Math.Min(message.Commit, last));
         Acknowledge(message.From, last);
     }

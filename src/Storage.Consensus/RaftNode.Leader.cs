@@ -144,7 +144,7 @@ public sealed partial class RaftNode
         {
             _electionElapsed = 0;
             _transferee = NodeId.None;
-            if (!HeardFromQuorum())
+            if (!HeardFromQuorum() && !Mutations.Active(Mutation.RaftNoCheckQuorum))
             {
                 BecomeFollower(_term, NodeId.None);
                 return;
@@ -437,11 +437,11 @@ public sealed partial class RaftNode
         }
 
         matches.Sort();
-        ulong agreed = matches[^configuration.Majority];
+        ulong agreed = matches[^(Mutations.Active(Mutation.RaftCommitsWithoutMajority) ? 1 : configuration.Majority)];
 
         // An entry of an earlier term may be on a majority and still be overwritten; only one of this term commits all
         // before it (Raft §5.4.2).
-        if (agreed <= _commit || !_log.TryGetTerm(agreed, out ulong term) || term != _term)
+        if (agreed <= _commit || !_log.TryGetTerm(agreed, out ulong term) || (term != _term && !Mutations.Active(Mutation.RaftCommitsOlderTerms)))
         {
             return;
         }

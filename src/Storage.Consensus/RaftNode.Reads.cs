@@ -1,3 +1,5 @@
+using Storage.Coding;
+
 namespace Storage.Consensus;
 
 // Linearizable reads without writing to the log: the leader remembers its commit index and has a majority confirm, in a
@@ -24,7 +26,11 @@ public sealed partial class RaftNode
             return ProposeResult.NotLeader;
         }
 
-        if (HasCommittedInTerm)
+        if (Mutations.Active(Mutation.RaftReadsWithoutQuorum))
+        {
+            _readStates.Add(new ReadState(_commit, token));
+        }
+        else if (HasCommittedInTerm || Mutations.Active(Mutation.RaftReadsBeforeOwnEntry))
         {
             StartRead(token);
         }

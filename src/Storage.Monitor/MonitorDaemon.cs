@@ -268,16 +268,25 @@ public sealed partial class MonitorDaemon : IDisposable
     private void CarryOut(Ready ready)
     {
         Send(ready.MessagesBeforePersist);
-        if (ready.MustPersist)
+        if (Mutations.Active(Mutation.RaftPromisesBeforePersist))
+        {
+            Send(ready.MessagesAfterPersist);
+        }
+
+        if (ready.MustPersist && !(Mutations.Active(Mutation.RaftVoteNotPersisted) && ready.Entries.Count == 0 && ready.Snapshot is null))
         {
             _storage.Persist(ready);
         }
 
-        Send(ready.MessagesAfterPersist);
+        if (!Mutations.Active(Mutation.RaftPromisesBeforePersist))
+        {
+            Send(ready.MessagesAfterPersist);
+        }
+
         Epoch before = _state.Epoch;
         if (ready.Snapshot is { } snapshot)
         {
-            _state.Restore(snapshot.Data.Span);
+            _state.Restore(Mutations.Active(Mutation.MonitorIgnoresSnapshots) ? _state.Encode() : snapshot.Data.Span);
             _applied = snapshot.Index;
             if (_inFlight is { } lost && lost.Index <= snapshot.Index)
             {
@@ -331,7 +340,7 @@ public sealed partial class MonitorDaemon : IDisposable
         if (_inFlight is { } position && position.Index == entry.Index)
         {
             _inFlight = null;
-            _leader.Decided(position.Term == entry.Term);
+            _leader.Decided(position.Term == entry.Term || Mutations.Active(Mutation.MonitorConfirmsLostChanges));
         }
 
         // Only with an entry of its own term applied does a leader know all that was committed before it.
@@ -390,6 +399,12 @@ public sealed partial class MonitorDaemon : IDisposable
     /// <summary>Runs an action once the applied state is known to be the newest there is.</summary>
     private void Read(Action<bool> done)
     {
+        if (Mutations.Active(Mutation.MonitorReadsLocally))
+        {
+            done(true);
+            return;
+        }
+
         ulong token = ++_nextToken;
         _reads[token] = done;
         if (_raft!.ReadIndex(token) != ProposeResult.Accepted)

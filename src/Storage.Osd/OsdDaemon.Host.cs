@@ -112,7 +112,7 @@ public sealed partial class OsdDaemon
     }
 
     bool IPlacementGroupHost.IsKnownDead(OsdId osd, Epoch upFrom) =>
-        (_knownDead.TryGetValue(osd, out Epoch dead) && dead >= upFrom) || (Map?.FindOsd(osd) is { } record && record.UpFrom > upFrom);
+        Mutations.Active(Mutation.SilentCountsAsDead) || (_knownDead.TryGetValue(osd, out Epoch dead) && dead >= upFrom) || (Map?.FindOsd(osd) is { } record && record.UpFrom > upFrom);
 
     bool IPlacementGroupHost.TryReserveBackfill(PgId group)
     {

@@ -1,4 +1,5 @@
 using Storage.Cluster;
+using Storage.Coding;
 using Storage.Messaging;
 
 namespace Storage.Monitor.Core;
@@ -67,8 +68,8 @@ public sealed partial class MapLeader
         Request(
             new MapChange((draft, _) =>
             {
-                if (draft.FindOsd(alive.Osd) is not { IsUp: true } info || info.UpFrom != alive.UpFrom || info.UpThru >= alive.Want
-                    || alive.Want > draft.Base.Epoch)
+                if (draft.FindOsd(alive.Osd) is not { IsUp: true } info || (info.UpFrom != alive.UpFrom && !Mutations.Active(Mutation.UpThruOfEarlierLife)) || info.UpThru >= alive.Want
+                    || alive.Want > draft.Base.Epoch || Mutations.Active(Mutation.UpThruNotRecorded))
                 {
                     return Verdict.NoChange;
                 }
@@ -133,7 +134,7 @@ public sealed partial class MapLeader
             return Verdict.Again;
         }
 
-        if (osd.IsUp)
+        if (osd.IsUp && !Mutations.Active(Mutation.RestartNotSeen))
         {
             // The process was started anew before anybody saw the old one die: down in this epoch, up in the next, so that every
             // PG sees a new interval.
@@ -148,7 +149,7 @@ public sealed partial class MapLeader
             IsUp = true,
             Instance = boot.Instance,
             Address = boot.Address,
-            UpFrom = draft.Epoch,
+            UpFrom = osd.IsUp && Mutations.Active(Mutation.RestartNotSeen) ? osd.UpFrom : draft.Epoch,
             Weight = marksIn ? OsdInfo.FullWeight : osd.Weight,
             AutoOut = osd.AutoOut && !marksIn,
         });
@@ -184,7 +185,7 @@ public sealed partial class MapLeader
             acting = [];
         }
 
-        if (draft.GetPgTemp(request.Group).AsSpan().SequenceEqual(acting))
+        if (Mutations.Active(Mutation.PgTempIgnored) || draft.GetPgTemp(request.Group).AsSpan().SequenceEqual(acting))
         {
             return Verdict.NoChange;
         }

@@ -1,4 +1,5 @@
 using Storage.Cluster;
+using Storage.Coding;
 using Storage.Reactor;
 
 namespace Storage.ObjectStore.Memory;
@@ -183,7 +184,7 @@ public sealed partial class MemoryObjectStore
             }
 
             MemoryBlock block = found.Blocks.ValueAt(i);
-            if (block.Damaged)
+            if (block.Damaged && !Mutations.Active(Mutation.StoreIgnoresChecksums))
             {
                 buffer.Release();
                 return ReadStatus.ChecksumMismatch;

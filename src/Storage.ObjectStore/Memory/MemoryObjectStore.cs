@@ -70,6 +70,13 @@ public sealed partial class MemoryObjectStore : IObjectStore, IStoreView
         }
 
         TimeSpan due = _loop.Now + Draw(_options.CommitLatencyMin, _options.CommitLatencyMax);
+        if (Mutations.Active(Mutation.StoreAcksEarly))
+        {
+            IStoreCompletion? early = completion;
+            _ = _loop.Schedule(TimeSpan.Zero, _ => early?.OnCommitted(token), null);
+            pending.IsTold = true;
+        }
+
         _lastCommit = due > _lastCommit ? due : _lastCommit;
         _ = _loop.Schedule(_lastCommit - _loop.Now, _ => CommitUpTo(pending), null);
     }
@@ -86,7 +93,7 @@ public sealed partial class MemoryObjectStore : IObjectStore, IStoreView
         for (int i = uncommitted.Length - 1; i >= kept; i--)
         {
             List<Action> undo = uncommitted[i].Undo;
-            for (int j = undo.Count - 1; j >= 0; j--)
+            for (int j = undo.Count - 1; j >= (i == kept && Mutations.Active(Mutation.StoreTornTransaction) ? undo.Count / 2 : 0); j--)
             {
                 undo[j]();
             }
@@ -160,7 +167,10 @@ public sealed partial class MemoryObjectStore : IObjectStore, IStoreView
             PendingCommit pending = _pending.Dequeue();
             pending.Committed = true;
             pending.Undo.Clear();
-            pending.Completion?.OnCommitted(pending.Token);
+            if (!pending.IsTold)
+            {
+                pending.Completion?.OnCommitted(pending.Token);
+            }
         }
     }
 
@@ -206,5 +216,8 @@ public sealed partial class MemoryObjectStore : IObjectStore, IStoreView
         public List<Action> Undo { get; } = [];
 
         public bool Committed { get; set; }
+
+        /// <summary>Its completion was called before its time.</summary>
+        public bool IsTold { get; set; }
     }
 }

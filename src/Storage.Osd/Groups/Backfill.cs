@@ -1,4 +1,5 @@
 using Storage.Cluster;
+using Storage.Coding;
 
 namespace Storage.Osd;
 
@@ -30,7 +31,7 @@ internal sealed class Backfill
     /// <summary>The target refused a copy for now.</summary>
     public bool Refused;
 
-    public bool IsBatchDone => InBatch && _pending.Count == 0 && Pushing == 0;
+    public bool IsBatchDone => InBatch && _pending.Count == 0 && (Pushing == 0 || Mutations.Active(Mutation.BackfillCursorAhead));
 
     public void BeginBatch(ObjectId? end)
     {
@@ -96,7 +97,11 @@ internal sealed class Backfill
             return true;
         }
 
-        AddPending(id);
+        if (!Mutations.Active(Mutation.BackfillMissesWrites))
+        {
+            AddPending(id);
+        }
+
         return false;
     }
 }

@@ -207,6 +207,11 @@ internal sealed class PgLog
         _entries.RemoveRange(0, count);
         foreach (PgLogEntry entry in trimmed)
         {
+            if (Mutations.Active(Mutation.DuplicatesEndAtLogTail))
+            {
+                _operations.Remove(entry.Operation);
+            }
+
             _duplicates.Enqueue(new DuplicateEntry(entry.Operation, entry.Version));
         }
 

@@ -226,7 +226,7 @@ internal sealed partial class PlacementGroup
         {
             if (end is null || id <= end)
             {
-                Note(id, false); // not ours: it goes
+                Note(id, Mutations.Active(Mutation.BackfillSkipsRemoved)); // not ours: it goes
             }
         }
 

@@ -63,7 +63,7 @@ internal sealed partial class PlacementGroup
             return;
         }
 
-        if (_missing.ContainsKey(id) || LocalVersion(id) != version || !_info.Covers(id))
+        if (!Mutations.Active(Mutation.PullTakesAnyVersion) && (_missing.ContainsKey(id) || LocalVersion(id) != version || !_info.Covers(id)))
         {
             SendRefusal(from, id, version, false);
             return;
@@ -330,7 +330,7 @@ internal sealed partial class PlacementGroup
             return;
         }
 
-        if (!IsPrimary && _info.Covers(id) && !(_missing.TryGetValue(id, out PgVersion need) && need == version))
+        if (!Mutations.Active(Mutation.PushTakesAnyVersion) && !IsPrimary && _info.Covers(id) && !(_missing.TryGetValue(id, out PgVersion need) && need == version))
         {
             // Sent again after it arrived; the answer waits until it is durable.
             if (!_missing.ContainsKey(id) && LocalVersion(id) == version)

@@ -61,7 +61,7 @@ internal sealed partial class PlacementGroup
         {
             foreach (OsdId osd in osds)
             {
-                if (before.FindOsd(osd)?.UpFrom != after.FindOsd(osd)?.UpFrom)
+                if (before.FindOsd(osd)?.UpFrom != after.FindOsd(osd)?.UpFrom && !Mutations.Active(Mutation.RestartKeepsInterval))
                 {
                     return true;
                 }
@@ -73,7 +73,7 @@ internal sealed partial class PlacementGroup
 
     /// <summary>Whether an interval that ends with <paramref name="last"/> may have accepted writes.</summary>
     public static bool MaybeWentActive(ClusterMap last, PoolInfo pool, OsdId[] acting, Epoch first) =>
-        acting.Length >= pool.MinSize && acting.Length > 0 && last.FindOsd(acting[0]) is { } primary && primary.UpThru >= first;
+        !Mutations.Active(Mutation.ForgetsPastIntervals) && acting.Length >= pool.MinSize && acting.Length > 0 && last.FindOsd(acting[0]) is { } primary && primary.UpThru >= first;
 
     /// <summary>Acts on the maps taken since the last call.</summary>
     public void ApplyMap()
@@ -135,7 +135,7 @@ internal sealed partial class PlacementGroup
             _history.IntervalUncertain = false;
         }
 
-        return header.Interval == _history.SameIntervalSince;
+        return header.Interval == _history.SameIntervalSince || Mutations.Active(Mutation.AcceptsOtherIntervals);
     }
 
     private void TakeMap(ClusterMap next, PoolInfo pool, PgMapping mapping)
@@ -152,6 +152,7 @@ internal sealed partial class PlacementGroup
         _intervalChanged = true;
         _history.SameIntervalSince = next;
         _replicaActive = false;
+        _leasePromisedUntil = Mutations.Active(Mutation.PromiseForgotten) ? s_never : _leasePromisedUntil;
         _selfActivated = false;
         _peers.Clear();
         _blockedBy.Clear();

@@ -25,7 +25,7 @@ internal sealed partial class PlacementGroup
             }
         }
 
-        _leaseUntil = agreed == TimeSpan.MaxValue ? agreed : agreed + (_host.Options.LeaseLength * 0.9);
+        _leaseUntil = agreed == TimeSpan.MaxValue ? agreed : agreed + (_host.Options.LeaseLength * (Mutations.Active(Mutation.LeaseLongerThanPromised) ? 2 : 0.9));
     }
 
     private void TickLease()
@@ -79,7 +79,7 @@ internal sealed partial class PlacementGroup
         var sent = new TimeSpan(reader.ReadInt64());
         if (_phase == GroupPhase.Active && _peers.TryGetValue(from, out PeerState? peer) && sent > peer.LeaseAgreedAt && sent <= _host.Now)
         {
-            peer.LeaseAgreedAt = sent;
+            peer.LeaseAgreedAt = Mutations.Active(Mutation.LeaseCountedFromAnswer) ? _host.Now : sent;
             UpdateLease();
             if (HoldsLease())
             {

@@ -76,7 +76,7 @@ internal sealed partial class PlacementGroup
         if (merged)
         {
             _replicaActive = true;
-            _info.LastEpochStarted = Interval;
+            _info.LastEpochStarted = Mutations.Active(Mutation.LastEpochStartedNotPersisted) ? _info.LastEpochStarted : Interval;
             _info.Objects = objects;
             _info.Bytes = bytes;
         }
@@ -146,6 +146,11 @@ internal sealed partial class PlacementGroup
         Invariant.Holds(_log.Count == 0 ? _info.LastUpdate == _info.LogTail : _log.Entries[^1].Version == _info.LastUpdate);
         foreach (PgLogEntry entry in latest.Values)
         {
+            if (Mutations.Active(Mutation.MissingNotNoted))
+            {
+                break;
+            }
+
             Require(entry.Object, entry.Kind == LogEntryKind.Delete ? PgVersion.Zero : entry.Version);
         }
 
@@ -155,7 +160,7 @@ internal sealed partial class PlacementGroup
 
     private void RollBack(List<PgLogEntry> divergent, Dictionary<ObjectId, PgLogEntry> latest, PgVersion common)
     {
-        if (divergent.Count == 0)
+        if (divergent.Count == 0 || Mutations.Active(Mutation.KeepsDivergentObjects))
         {
             return;
         }
@@ -184,7 +189,10 @@ internal sealed partial class PlacementGroup
         if (version == PgVersion.Zero)
         {
             ClearMissing(_transaction, id);
-            _transaction.Remove(_collection, id);
+            if (!Mutations.Active(Mutation.DeleteNotRecovered))
+            {
+                _transaction.Remove(_collection, id);
+            }
         }
         else if (!_info.Covers(id))
         {

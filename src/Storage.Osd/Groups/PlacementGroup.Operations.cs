@@ -12,7 +12,7 @@ internal sealed partial class PlacementGroup
     private readonly List<ClientOperation> _waitingForLease = [];
     private readonly WireWriter _steps = new(512);
 
-    private bool CanServe => _phase == GroupPhase.Active && _acting.Length >= _pool.MinSize && (_map.Flags & ClusterFlags.Pause) == 0;
+    private bool CanServe => _phase == GroupPhase.Active && (_acting.Length >= _pool.MinSize || Mutations.Active(Mutation.ServesBelowMinSize)) && (_map.Flags & ClusterFlags.Pause) == 0;
 
     /// <summary>Operations that wait here.</summary>
     public int WaitingOperations
@@ -90,7 +90,7 @@ internal sealed partial class PlacementGroup
 
     private void Run(ClientOperation operation)
     {
-        bool ready = operation.IsWrite ? IsWritable(operation.Object) : !_missing.ContainsKey(operation.Object);
+        bool ready = operation.IsWrite ? IsWritable(operation.Object) : !_missing.ContainsKey(operation.Object) || Mutations.Active(Mutation.ReadsMissing);
         if (!ready)
         {
             if (!_waitingForObject.TryGetValue(operation.Object, out Queue<ClientOperation>? queue))
@@ -105,7 +105,7 @@ internal sealed partial class PlacementGroup
         }
 
         // Also a write's refusal tells what the object looks like, so it takes a lease as a read does.
-        if (!HoldsLease())
+        if (!HoldsLease() && !Mutations.Active(Mutation.ReadsWithoutLease))
         {
             _host.Reached(RarePath.LeaseMissing);
             _waitingForLease.Add(operation);
@@ -126,14 +126,14 @@ internal sealed partial class PlacementGroup
     // An object's copies may change only while all of them are at hand and none is being copied.
     private bool IsWritable(ObjectId id)
     {
-        if (_missing.ContainsKey(id) || IsBeingCopied(id))
+        if (_missing.ContainsKey(id) || (IsBeingCopied(id) && !Mutations.Active(Mutation.WritesDuringCopy)))
         {
             return false;
         }
 
         foreach (PeerState peer in _peers.Values)
         {
-            if (peer.IsActivated && peer.Missing.ContainsKey(id))
+            if (peer.IsActivated && peer.Missing.ContainsKey(id) && !Mutations.Active(Mutation.WritesToMissing))
             {
                 return false;
             }

@@ -51,6 +51,11 @@ internal sealed partial class PlacementGroup
     {
         foreach (PastInterval interval in _history.Past)
         {
+            if (Mutations.Active(Mutation.AsksPresentMembersOnly))
+            {
+                break;
+            }
+
             foreach (OsdId osd in interval.Acting)
             {
                 Probe(osd);
@@ -140,7 +145,7 @@ internal sealed partial class PlacementGroup
                 }
             }
 
-            if (!survived && blocked)
+            if (!survived && blocked && !Mutations.Active(Mutation.GoesOnWithoutSurvivors))
             {
                 return true;
             }
@@ -210,12 +215,12 @@ internal sealed partial class PlacementGroup
         PgInfo? bestInfo = null;
         foreach ((OsdId osd, PgInfo info) in Infos())
         {
-            if (!info.IsComplete || info.LastEpochStarted < newest)
+            if (!info.IsComplete || (info.LastEpochStarted < newest && !Mutations.Active(Mutation.AuthorityByLastUpdate)))
             {
                 continue;
             }
 
-            if (bestInfo is null || info.LastUpdate > bestInfo.LastUpdate || (info.LastUpdate == bestInfo.LastUpdate && info.LogTail < bestInfo.LogTail))
+            if (bestInfo is null || (Mutations.Active(Mutation.AuthorityIsShortest) ? info.LastUpdate < bestInfo.LastUpdate : info.LastUpdate > bestInfo.LastUpdate) || (info.LastUpdate == bestInfo.LastUpdate && info.LogTail < bestInfo.LogTail))
             {
                 best = osd;
                 bestInfo = info;
@@ -310,7 +315,7 @@ internal sealed partial class PlacementGroup
         TryActivate();
     }
 
-    private bool HasUpThru() => _map.FindOsd(_host.Self) is { } self && self.UpThru >= Interval;
+    private bool HasUpThru() => Mutations.Active(Mutation.IgnoresUpThru) || (_map.FindOsd(_host.Self) is { } self && self.UpThru >= Interval);
 
     // Invariants 2 and 5: not before the map has our up_thru, nor while an older primary may still hold a lease.
     private void TryActivate()
@@ -354,7 +359,7 @@ internal sealed partial class PlacementGroup
             _host.Reached(RarePath.LeaseWaitSkipped);
         }
 
-        if (!needed)
+        if (!needed || Mutations.Active(Mutation.LeaseNotWaitedOut))
         {
             return TimeSpan.Zero;
         }
@@ -396,7 +401,7 @@ internal sealed partial class PlacementGroup
         // An up member outside the acting set is filled; it goes on where it was if the log reaches back to it.
         bool overlaps = peer.Info.LastUpdate >= _info.LogTail;
         bool reset = !IsActing(peer.Osd) && !(peer.Exists && overlaps && !peer.Info.IsComplete);
-        LogSegment segment = reset ? _log.Since(_info.LogTail, _info.LogTail, true) : _log.Since(peer.Info.LastUpdate, _info.LogTail, false);
+        LogSegment segment = reset ? _log.Since(_info.LogTail, _info.LogTail, !Mutations.Active(Mutation.DuplicatesLostAtBackfill)) : _log.Since(peer.Info.LastUpdate, _info.LogTail, false);
         WireWriter body = Begin();
         body.WriteBoolean(reset);
         body.WriteInt64(_info.Objects);
@@ -421,7 +426,7 @@ internal sealed partial class PlacementGroup
 
         foreach (PeerState peer in _peers.Values)
         {
-            if (IsTarget(peer.Osd) && !peer.IsActivated)
+            if (IsTarget(peer.Osd) && !peer.IsActivated && !Mutations.Active(Mutation.PrimaryActiveBeforeMembers))
             {
                 return;
             }
@@ -582,7 +587,7 @@ internal sealed partial class PlacementGroup
             Probe(from);
             PeeringStep();
         }
-        else if (IsClean && !IsTarget(from))
+        else if ((IsClean || (Mutations.Active(Mutation.StrayRemovedEarly) && _phase == GroupPhase.Active)) && !IsTarget(from))
         {
             SendRemove(from);
         }
@@ -594,7 +599,7 @@ internal sealed partial class PlacementGroup
 
     private void SendRemove(OsdId osd)
     {
-        Invariant.Holds(IsClean && !IsTarget(osd) && osd != _host.Self);
+        Invariant.Holds((IsClean || Mutations.Active(Mutation.StrayRemovedEarly)) && !IsTarget(osd) && osd != _host.Self);
         _host.Send(osd, OsdMessageType.Remove, Begin());
     }
 

@@ -389,7 +389,7 @@ internal sealed partial class PlacementGroup
     // All copies of the present members are whole: the up set takes over from stand-ins, or the past may be forgotten.
     private void CheckClean()
     {
-        if (_phase != GroupPhase.Active || IsClean || HasMissing())
+        if (_phase != GroupPhase.Active || IsClean || (HasMissing() && !Mutations.Active(Mutation.CleanTooEarly)))
         {
             return;
         }

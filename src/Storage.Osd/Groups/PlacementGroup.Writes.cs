@@ -35,7 +35,7 @@ internal sealed partial class PlacementGroup
 
     private void RunWrite(ClientOperation operation)
     {
-        if (_log.TryFindOperation(operation.Id, out PgVersion known))
+        if (!Mutations.Active(Mutation.NoDuplicateDetection) && _log.TryFindOperation(operation.Id, out PgVersion known))
         {
             AnswerRetry(operation, known);
             return;
@@ -52,6 +52,11 @@ internal sealed partial class PlacementGroup
         if (result != ResultCode.Ok || write.Transaction.Count == 0)
         {
             int answered = evaluation.Answered;
+            if (Mutations.Active(Mutation.RefusalCountsAsDone))
+            {
+                _log.AddDuplicate(new DuplicateEntry(operation.Id, _committedTo));
+            }
+
             Recycle(write);
             CompleteAfterWrites(operation, result, LocalVersion(operation.Object), answered, _steps.WrittenSpan, default);
             return;
@@ -114,7 +119,7 @@ internal sealed partial class PlacementGroup
         {
             if (peer.IsActivated)
             {
-                if (!peer.Info.Covers(id) && peer.Backfill is { } backfill && !backfill.NoteWrite(id))
+                if (!Mutations.Active(Mutation.BackfillWritesAhead) && !peer.Info.Covers(id) && peer.Backfill is { } backfill && !backfill.NoteWrite(id))
                 {
                     _host.Reached(RarePath.BackfillEntryOnly);
                     write.EntryOnly.Add(peer.Osd);
@@ -156,7 +161,7 @@ internal sealed partial class PlacementGroup
         {
             foreach (InFlightWrite write in _inFlight)
             {
-                if (write.Entry.Version > peer.Durable)
+                if (write.Entry.Version > peer.Durable && !Mutations.Active(Mutation.ReplicaSkipsGaps))
                 {
                     _host.Reached(RarePath.WriteResent);
                     SendWrite(peer, write);
@@ -193,7 +198,7 @@ internal sealed partial class PlacementGroup
         }
 
         // Members make entries durable in order, so the lowest of their positions is durable everywhere.
-        PgVersion all = _localDurable;
+        PgVersion all = Mutations.Active(Mutation.AckBeforeOwnDisk) ? _info.LastUpdate : _localDurable;
         foreach (PeerState peer in _peers.Values)
         {
             if (peer.IsActivated && peer.Durable < all && !Mutations.Active(Mutation.AckBeforeReplicas))
@@ -259,7 +264,7 @@ internal sealed partial class PlacementGroup
     // The operation was done before. Its first outcome stands; while that is not durable everywhere, the retry waits for it.
     private void AnswerRetry(ClientOperation operation, PgVersion version)
     {
-        if (version <= _committedTo)
+        if (version <= _committedTo || Mutations.Active(Mutation.RetryAnsweredEarly))
         {
             PgLogEntry? entry = _log.Find(version);
             _host.Reached(entry is null ? RarePath.DuplicateBeyondLog : RarePath.DuplicateAnswered);
@@ -290,7 +295,7 @@ internal sealed partial class PlacementGroup
     {
         PgVersion after = shows ?? (_writing.TryGetValue(operation.Object, out ObjectWrites writes) ? writes.Last : PgVersion.Zero);
 
-        if (after > _committedTo)
+        if (after > _committedTo && !Mutations.Active(Mutation.ShowsUncommitted))
         {
             _host.Reached(RarePath.ReplyDeferred);
             _deferred.Add(new DeferredReply(after, operation, result, version, stepCount, steps.ToArray(), data.ToArray()));
@@ -340,7 +345,14 @@ internal sealed partial class PlacementGroup
             if (write.Operation is { } operation)
             {
                 _host.Reached(RarePath.WriteRequeued);
-                Requeue(operation);
+                if (Mutations.Active(Mutation.AcksAbandonedWrites))
+                {
+                    AnswerWritten(operation, write.Entry);
+                }
+                else
+                {
+                    Requeue(operation);
+                }
             }
 
             write.Retries.ForEach(Requeue);
@@ -374,14 +386,14 @@ internal sealed partial class PlacementGroup
 
         foreach (PeerState peer in _peers.Values)
         {
-            if (peer.IsActivated && peer.Missing.Count > 0)
+            if (peer.IsActivated && peer.Missing.Count > 0 && !Mutations.Active(Mutation.TrimsWhatIsMissing))
             {
                 return PgVersion.Zero; // what is missing must stay in the log
             }
         }
 
         PgVersion to = _log.Entries[_log.Count - _host.Options.LogEntries].Version;
-        return to <= _committedTo ? to : PgVersion.Zero;
+        return Mutations.Active(Mutation.TrimsTooFar) ? _info.LastUpdate : to <= _committedTo ? to : PgVersion.Zero;
     }
 
     private void TrimKeys(Transaction transaction, PgVersion to)
@@ -441,7 +453,7 @@ internal sealed partial class PlacementGroup
             return;
         }
 
-        if (entry.Version.Number != (_stalled.Count > 0 ? _stalled.Last().Entry.Version.Number : _info.LastUpdate.Number) + 1)
+        if (!Mutations.Active(Mutation.ReplicaSkipsGaps) && entry.Version.Number != (_stalled.Count > 0 ? _stalled.Last().Entry.Version.Number : _info.LastUpdate.Number) + 1)
         {
             if (_stalled.Any(stalled => stalled.Entry.Version == entry.Version))
             {
@@ -500,6 +512,11 @@ internal sealed partial class PlacementGroup
 
         _log.Add(write.Entry);
         TrimLog(trim);
+        if (Mutations.Active(Mutation.ReplicaAcksOnReceipt))
+        {
+            AnswerReplicaWrite(write.Primary, write.Entry.Version);
+        }
+
         write.Transaction.Clear();
         if (_replicaTransactions.Count < 16)
         {

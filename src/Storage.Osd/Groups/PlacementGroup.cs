@@ -103,7 +103,7 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
         _up = mapping.Up;
         _acting = mapping.Acting;
         // A promise given by an earlier run of this process is not remembered, but it cannot last longer than this.
-        _leasePromisedUntil = host.StartedAt + host.Options.LeaseLength;
+        _leasePromisedUntil = Mutations.Active(Mutation.PromiseForgottenAtRestart) ? s_never : host.StartedAt + host.Options.LeaseLength;
     }
 
     public PgId Id { get; }
@@ -419,6 +419,11 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
         }
 
         _missing[id] = need;
+        if (Mutations.Active(Mutation.MissingNotPersisted))
+        {
+            return;
+        }
+
         byte[] key = ObjectKey('M', id);
         WireWriter writer = _host.Scratch();
         writer.WriteVersion(need);
@@ -469,6 +474,8 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
         var valueReader = new WireReader(value);
         switch ((char)key[0])
         {
+            case 'D' when Mutations.Active(Mutation.DuplicatesLostAtRestart):
+                break;
             case 'D':
                 _log.AddDuplicate(new DuplicateEntry(
                     new OperationId(valueReader.ReadUInt64(), valueReader.ReadUInt64()),
@@ -530,7 +537,7 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
 
     private void HandleCommit(in PendingCommit commit)
     {
-        if (commit.Interval != _history.SameIntervalSince && commit.Kind != CommitKind.Removed)
+        if (!Mutations.Active(Mutation.CommitsOfOtherIntervals) && commit.Interval != _history.SameIntervalSince && commit.Kind != CommitKind.Removed)
         {
             return; // what it was for ended with its interval
         }
