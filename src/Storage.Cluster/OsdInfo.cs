@@ -150,4 +150,7 @@ public enum ClusterFlags
 
     /// <summary>The cluster is full: client writes fail with NoSpace.</summary>
     Full = 512,
+
+    /// <summary>Data that has all its copies is not moved to where CRUSH wants it.</summary>
+    NoRebalance = 1024,
 }

@@ -19,11 +19,17 @@ internal static class OsdCommands
         Change("out", "Takes OSDs out of data placement; their data moves elsewhere.", (admin, request, cancellation) => admin.OsdOutAsync(request, cancellation)),
         Change("in", "Puts OSDs back into data placement.", (admin, request, cancellation) => admin.OsdInAsync(request, cancellation)),
         Change("down", "Marks OSDs down; one that lives comes up again by itself.", (admin, request, cancellation) => admin.OsdDownAsync(request, cancellation)),
+        OsdMaintenance.OkToStop(),
+        OsdMaintenance.SafeToDestroy(),
+        OsdMaintenance.Purge(),
         Lost(),
         Reweight("reweight", "Sets how far an OSD is in, 0 to 1.", crush: false),
         Flag("set", "Sets a flag of the cluster: noout, nodown, noup, noin, norecover, nobackfill, norebalance, noscrub, nodeep-scrub, pause.", (admin, request, cancellation) => admin.OsdSetFlagAsync(request, cancellation)),
         Flag("unset", "Clears a flag of the cluster.", (admin, request, cancellation) => admin.OsdUnsetFlagAsync(request, cancellation)),
-        StorageCommand.Group("crush", "OSDs in the CRUSH map.", Reweight("reweight", "Sets an OSD's weight in the CRUSH map, by custom its size in TiB.", crush: true), TreeNamed("tree")),
+        StorageCommand.Group(
+            "crush",
+            "The CRUSH hierarchy and its rules.",
+            [Reweight("reweight", "Sets an OSD's weight in the CRUSH map, by custom its size in TiB.", crush: true), TreeNamed("tree"), .. OsdMaintenance.CrushEdits()]),
         OsdDaemonVerbs.Mkfs(),
         OsdDaemonVerbs.Run());
 

@@ -38,14 +38,15 @@ internal static class StatusCommands
     public static Command Health()
     {
         var detail = new Option<bool>("--detail") { Description = "List each affected daemon, PG or pool." };
-        var verb = new Verb("health", "Health checks. Exit code 0 unless the cluster cannot be asked.", "storage health", "storage health --detail") { detail };
+        var verb = new Verb("health", "Health checks. Exit code 0 unless the cluster cannot be asked.", "storage health", "storage health --detail") { detail, Mute(), Unmute() };
         return verb.Does(async (run, cancellation) =>
         {
             HealthReply reply = await run.Admin.HealthAsync(new HealthRequest { Detail = run.Get(detail) }, cancellation).ConfigureAwait(false);
             run.Print(reply, console =>
             {
                 console.Write(HealthText(reply.Status));
-                console.WriteLine(reply.Checks.Count == 0 ? "" : " " + string.Join("; ", reply.Checks.Select(check => check.Summary)));
+                console.WriteLine(reply.Checks.Count == 0 ? "" : " " + string.Join("; ", reply.Checks.Where(check => !check.Muted).Select(check => check.Summary))
+                    + (reply.Checks.Any(check => check.Muted) ? $" (muted: {string.Join(", ", reply.Checks.Where(check => check.Muted).Select(check => check.Code))})" : ""));
                 foreach (HealthCheck check in run.Get(detail) ? reply.Checks : [])
                 {
                     console.WriteLine(CheckLine(check));
@@ -55,6 +56,28 @@ internal static class StatusCommands
                     }
                 }
             });
+        });
+    }
+
+    private static Verb Mute()
+    {
+        var code = new Argument<string>("CODE") { Description = "The check's code, as OSD_DOWN." };
+        var duration = new Option<string?>("--for") { Description = "Ends by itself after this time, as 30m, 4h or 2d; else until unmuted." };
+        return new Verb("mute", "Takes a check out of the cluster's status; it is still shown.", "storage health mute OSD_DOWN --for 4h") { code, duration }.Does(async (run, cancellation) =>
+        {
+            uint seconds = run.Get(duration) is { } text ? (uint)Amount.ParseDuration(text).TotalSeconds : 0;
+            ChangeReply reply = await run.Admin.HealthMuteAsync(new HealthMuteRequest { Code = run.Get(code), DurationSeconds = seconds }, cancellation).ConfigureAwait(false);
+            run.Print(reply, Changes.Line(reply, $"{run.Get(code)} muted{(seconds == 0 ? "" : " for " + run.Get(duration))}"));
+        });
+    }
+
+    private static Verb Unmute()
+    {
+        var code = new Argument<string>("CODE") { Description = "The check's code." };
+        return new Verb("unmute", "Ends a mute.", "storage health unmute OSD_DOWN") { code }.Does(async (run, cancellation) =>
+        {
+            ChangeReply reply = await run.Admin.HealthUnmuteAsync(new HealthUnmuteRequest { Code = run.Get(code) }, cancellation).ConfigureAwait(false);
+            run.Print(reply, Changes.Line(reply, $"{run.Get(code)} unmuted"));
         });
     }
 
@@ -107,7 +130,7 @@ internal static class StatusCommands
         console.WriteLine();
         foreach (HealthCheck check in status.Checks)
         {
-            console.WriteLine($"            {check.Summary}");
+            console.WriteLine($"            {check.Summary}{(check.Muted ? " (muted)" : "")}");
         }
 
         console.WriteLine();

@@ -75,4 +75,17 @@ internal static class Amount
         : string.Create(CultureInfo.InvariantCulture, $"{time.TotalSeconds:0.0}s");
 
     private static CliException Malformed(string text) => new($"'{text}' is no size; write for example 4GiB, 512M or 1048576.");
+
+    /// <summary>Reads a time: a number and s, m, h, d or w; seconds without one.</summary>
+    /// <exception cref="CliException">The text is no time, or not from one second to ten years.</exception>
+    public static TimeSpan ParseDuration(string text)
+    {
+        ReadOnlySpan<char> digits = text.AsSpan().Trim();
+        double unit = digits.Length == 0 ? 0 : digits[^1] switch { 's' => 1, 'm' => 60, 'h' => 3600, 'd' => 86_400, 'w' => 604_800, _ => 0 };
+        digits = unit == 0 ? digits : digits[..^1];
+        return double.TryParse(digits, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out double number)
+            && number * (unit == 0 ? 1 : unit) is >= 1 and <= 315_360_000 and double seconds
+            ? TimeSpan.FromSeconds(seconds)
+            : throw new CliException($"'{text}' is no time; write 30s, 15m, 4h, 2d or 1w.");
+    }
 }

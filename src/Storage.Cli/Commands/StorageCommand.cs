@@ -39,6 +39,7 @@ internal static class StorageCommand
             PoolCommands.Build(),
             PgCommands.Build(),
             CrushCommands.Build(),
+            BalancerCommands.Build(),
             ConfigCommands.Build(),
             ObjectCommands.Build(),
             VolumeCommands.Build(),

@@ -14,7 +14,7 @@ namespace Storage.Monitor.Admin;
 internal delegate void AdminReplyTo(RpcStatus status, IMessage? message);
 
 /// <summary>Admin requests that change the map. Each queues a change with the leader and answers when that is committed.</summary>
-internal sealed partial class AdminChanges(MapLeader leader)
+internal sealed partial class AdminChanges(MapLeader leader, Func<TimeSpan> clock)
 {
     /// <summary>Starts a change.</summary>
     /// <returns>False if the method is none of these.</returns>
@@ -68,7 +68,7 @@ internal sealed partial class AdminChanges(MapLeader leader)
                 Unblock(BlocklistRemoveRequest.Parser.ParseFrom(body), reply);
                 return true;
             default:
-                return false;
+                return TryExecuteMaintenance(method, body, reply);
         }
     }
 

@@ -30,6 +30,9 @@ internal sealed partial class AdminQueries(MapState state, MapLeader leader, Fun
         "CrushGet" => new CrushGetReply { Epoch = Map.Epoch.Value, Text = Map.Crush.DecompileText() },
         "ConfigGet" => ConfigGet(ConfigGetRequest.Parser.ParseFrom(body)),
         "BlocklistList" => BlocklistList(),
+        "OsdOkToStop" => Judge(OsdIdsRequest.Parser.ParseFrom(body), OsdSafety.JudgeStop),
+        "OsdSafeToDestroy" => Judge(OsdIdsRequest.Parser.ParseFrom(body), OsdSafety.JudgeDestroy),
+        "CrushRuleList" => CrushRules(),
         _ => null,
     };
 
@@ -45,6 +48,7 @@ internal sealed partial class AdminQueries(MapState state, MapLeader leader, Fun
             Severity = (HealthStatus)finding.Level,
             Summary = finding.Summary,
             Count = (ulong)finding.Count,
+            Muted = finding.IsMuted,
         };
         if (detail)
         {

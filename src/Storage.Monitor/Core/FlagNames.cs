@@ -13,6 +13,7 @@ public static class FlagNames
         ("noin", ClusterFlags.NoIn),
         ("norecover", ClusterFlags.NoRecover),
         ("nobackfill", ClusterFlags.NoBackfill),
+        ("norebalance", ClusterFlags.NoRebalance),
         ("noscrub", ClusterFlags.NoScrub),
         ("nodeep-scrub", ClusterFlags.NoDeepScrub),
         ("pause", ClusterFlags.Pause),

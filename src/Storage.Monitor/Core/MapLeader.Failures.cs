@@ -101,8 +101,10 @@ public sealed partial class MapLeader
         MarkSilentDown(map, now);
         MarkDownOut(map, unixMilliseconds);
         ExpireBlocklist(map, unixMilliseconds);
+        ExpireMutes(map, unixMilliseconds);
         JudgeFull(map, now);
         Statistics.Expire(map);
+        Balance(map, now);
     }
 
     private TimeSpan LastSeen(OsdId osd) => _lastSeen.TryGetValue(osd.Value, out TimeSpan seen) && seen > LeadingSince ? seen : LeadingSince;
@@ -289,6 +291,25 @@ public sealed partial class MapLeader
                     }),
                     ("unblock", client));
             }
+        }
+    }
+
+    private void ExpireMutes(ClusterMap map, long unixMilliseconds)
+    {
+        foreach ((string key, string value) in Status.HealthMutes.Expired(map, unixMilliseconds))
+        {
+            Request(
+                new MapChange((draft, _) =>
+                {
+                    if (draft.GetConfiguration(key) != value)
+                    {
+                        return Verdict.NoChange; // ended, or prolonged
+                    }
+
+                    draft.SetConfiguration(key, null);
+                    return Verdict.Drafted;
+                }),
+                ("unmute", key));
         }
     }
 

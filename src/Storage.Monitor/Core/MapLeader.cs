@@ -34,6 +34,9 @@ public sealed partial class MapLeader
         _name = name;
     }
 
+    /// <summary>The newest map, or null before the cluster was founded.</summary>
+    public ClusterMap? Map => _state.Map;
+
     /// <summary>Whether this monitor leads.</summary>
     public bool IsLeading { get; private set; }
 

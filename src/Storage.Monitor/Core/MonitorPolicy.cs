@@ -31,6 +31,15 @@ public sealed record MonitorPolicy
     /// <summary>Use above which the cluster is full. Setting <c>mon_osd_full_ratio</c>.</summary>
     public double FullRatio { get; init; } = 0.95;
 
+    /// <summary>Whether the leader evens out PGs over OSDs by itself. Setting <c>mon_balancer</c>, <c>on</c> or <c>off</c>.</summary>
+    public bool Balances { get; init; }
+
+    /// <summary>Time between moves of the automatic balancer.</summary>
+    public TimeSpan BalanceInterval { get; init; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>PGs that the automatic balancer moves at once.</summary>
+    public int BalanceMoves { get; init; } = 8;
+
     /// <summary>An OSD from which nothing came for so long does not count among those that could report another one.</summary>
     public TimeSpan ReporterFreshness { get; init; } = TimeSpan.FromSeconds(4);
 
@@ -63,6 +72,7 @@ public sealed record MonitorPolicy
             NearFullRatio = Number(map, "mon_osd_nearfull_ratio", NearFullRatio),
             BackfillFullRatio = Number(map, "mon_osd_backfillfull_ratio", BackfillFullRatio),
             FullRatio = Number(map, "mon_osd_full_ratio", FullRatio),
+            Balances = (Text(map, "mon_balancer") ?? (Balances ? "on" : "off")) == "on",
         };
     }
 
@@ -72,6 +82,11 @@ public sealed record MonitorPolicy
     /// <returns>What is wrong, or null; settings of others are not judged.</returns>
     public static string? Judge(string key, string value)
     {
+        if (key == "mon_balancer")
+        {
+            return value is "on" or "off" ? null : $"{key} is on or off, not '{value}'";
+        }
+
         (double Low, double High)? range = key switch
         {
             "mon_osd_down_out_interval" => (0, 31_536_000),
@@ -99,8 +114,11 @@ public sealed record MonitorPolicy
 
     private static double Number(ClusterMap map, string key, double otherwise)
     {
-        string? text = map.Configuration.GetValueOrDefault("mon/" + key) ?? map.Configuration.GetValueOrDefault("global/" + key);
+        string? text = Text(map, key);
         return text is not null && Judge(key, text) is null
             && double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double number) ? number : otherwise;
     }
+
+    private static string? Text(ClusterMap map, string key) =>
+        map.Configuration.GetValueOrDefault("mon/" + key) ?? map.Configuration.GetValueOrDefault("global/" + key);
 }

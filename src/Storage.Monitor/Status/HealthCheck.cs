@@ -19,7 +19,11 @@ public enum HealthLevel
 /// <param name="Summary">One line.</param>
 /// <param name="Count">How many things are affected.</param>
 /// <param name="Detail">One line per affected thing, then what to do.</param>
-public sealed record HealthFinding(string Code, HealthLevel Level, string Summary, long Count, IReadOnlyList<string> Detail);
+public sealed record HealthFinding(string Code, HealthLevel Level, string Summary, long Count, IReadOnlyList<string> Detail)
+{
+    /// <summary>An operator has muted it: it does not count for the cluster's status.</summary>
+    public bool IsMuted { get; init; }
+}
 
 /// <summary>What the quorum looks like from the leader.</summary>
 /// <param name="Monitors">All monitors by name.</param>

@@ -16,7 +16,7 @@ public static class HealthReport
     /// <param name="quorum">The quorum.</param>
     /// <param name="policy">The rules in effect.</param>
     /// <param name="now">Time on the loop.</param>
-    /// <returns>The findings, the worst first, then by code.</returns>
+    /// <returns>The findings: muted ones last, the worst first, then by code.</returns>
     public static IReadOnlyList<HealthFinding> Make(MapState state, ClusterStatistics statistics, QuorumView quorum, MonitorPolicy policy, TimeSpan now)
     {
         if (state.Map is not { } map)
@@ -33,14 +33,15 @@ public static class HealthReport
         PgView[] views = [.. statistics.Views(map, now, policy.StaleAfter)];
         JudgeGroups(findings, views);
         JudgePools(findings, map, views);
-        return [.. findings.OrderByDescending(finding => finding.Level).ThenBy(finding => finding.Code, StringComparer.Ordinal)];
+        return [.. findings.Select(finding => finding with { IsMuted = HealthMutes.IsMuted(map, finding.Code) })
+            .OrderBy(finding => finding.IsMuted).ThenByDescending(finding => finding.Level).ThenBy(finding => finding.Code, StringComparer.Ordinal)];
     }
 
-    /// <summary>The worst level of a list.</summary>
+    /// <summary>The worst level of a list, muted findings apart.</summary>
     /// <param name="findings">The list.</param>
     /// <returns>OK for an empty one.</returns>
     public static HealthLevel Worst(IReadOnlyList<HealthFinding> findings) =>
-        findings.Count == 0 ? HealthLevel.Ok : findings.Max(finding => finding.Level);
+        findings.Where(finding => !finding.IsMuted).Select(finding => finding.Level).DefaultIfEmpty(HealthLevel.Ok).Max();
 
     private static void JudgeMonitors(List<HealthFinding> findings, QuorumView quorum)
     {

@@ -41,6 +41,10 @@ internal sealed partial class PlacementGroup
         }
     }
 
+    // Copies that are only in the wrong place may be told to stay there.
+    private bool MayBackfill() => (_map.Flags & ClusterFlags.NoBackfill) == 0
+        && ((_map.Flags & ClusterFlags.NoRebalance) == 0 || _acting.Length < _pool.Size);
+
     private void StepBackfill()
     {
         if (_phase != GroupPhase.Active || !IsBackfilling)
@@ -50,7 +54,7 @@ internal sealed partial class PlacementGroup
 
         if (!_backfillReserved)
         {
-            if ((_map.Flags & ClusterFlags.NoBackfill) != 0 || !_host.TryReserveBackfill(Id))
+            if (!MayBackfill() || !_host.TryReserveBackfill(Id))
             {
                 _host.Reached(RarePath.BackfillWaited);
                 return;
@@ -78,7 +82,7 @@ internal sealed partial class PlacementGroup
 
         if (!backfill.InBatch)
         {
-            if ((_map.Flags & ClusterFlags.NoBackfill) == 0)
+            if (MayBackfill())
             {
                 backfill.Scanning = true;
                 SendScan(peer);

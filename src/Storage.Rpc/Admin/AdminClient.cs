@@ -8,7 +8,7 @@ namespace Storage.Rpc.Admin;
 /// </summary>
 /// <param name="channel">The monitors' admin addresses; the caller disposes it.</param>
 /// <param name="timeout">Time for each unary call; null means 30 s.</param>
-public sealed class AdminClient(RpcChannel channel, TimeSpan? timeout = null)
+public sealed partial class AdminClient(RpcChannel channel, TimeSpan? timeout = null)
 {
     private readonly RpcCallOptions _once = new() { Timeout = timeout ?? TimeSpan.FromSeconds(30) };
     private readonly RpcCallOptions _repeatable = new() { Timeout = timeout ?? TimeSpan.FromSeconds(30), Idempotent = true };

@@ -1,7 +1,7 @@
 namespace Storage.Rpc.Admin;
 
 /// <summary>The methods of the admin API, storage.admin.v1.Monitor (Protos/admin.proto).</summary>
-public static class AdminMethods
+public static partial class AdminMethods
 {
     /// <summary>Full name of the service.</summary>
     public const string Service = "storage.admin.v1.Monitor";

@@ -18,7 +18,7 @@ internal sealed class CoreHarness
     public CoreHarness(int osds = 0, int hosts = 0, MonitorPolicy? policy = null)
     {
         Leader = new MapLeader(State, policy ?? new MonitorPolicy(), "mon.a");
-        Changes = new AdminChanges(Leader);
+        Changes = new AdminChanges(Leader, () => Now);
         Leader.Start(Now, "mon.a leads");
         Settle();
         for (int i = 0; i < osds; i++)

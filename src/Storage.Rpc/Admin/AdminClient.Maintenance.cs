@@ -1,0 +1,53 @@
+namespace Storage.Rpc.Admin;
+
+// Maintenance.
+public sealed partial class AdminClient
+{
+    /// <summary>Whether OSDs may be stopped without stopping I/O.</summary>
+    /// <param name="request">See admin.proto.</param>
+    /// <param name="cancellation">Gives the call up.</param>
+    public Task<OsdSafetyReply> OsdOkToStopAsync(OsdIdsRequest request, CancellationToken cancellation = default) =>
+        channel.UnaryAsync(AdminMethods.OsdOkToStop, request, _repeatable, cancellation);
+
+    /// <summary>Whether no PG needs anything that OSDs hold.</summary>
+    /// <param name="request">See admin.proto.</param>
+    /// <param name="cancellation">Gives the call up.</param>
+    public Task<OsdSafetyReply> OsdSafeToDestroyAsync(OsdIdsRequest request, CancellationToken cancellation = default) =>
+        channel.UnaryAsync(AdminMethods.OsdSafeToDestroy, request, _repeatable, cancellation);
+
+    /// <summary>Removes an OSD that is down from the map for good.</summary>
+    /// <param name="request">See admin.proto.</param>
+    /// <param name="cancellation">Gives the call up.</param>
+    public Task<ChangeReply> OsdPurgeAsync(OsdPurgeRequest request, CancellationToken cancellation = default) =>
+        channel.UnaryAsync(AdminMethods.OsdPurge, request, _once, cancellation);
+
+    /// <summary>One edit of the CRUSH hierarchy or its rules.</summary>
+    /// <param name="request">See admin.proto.</param>
+    /// <param name="cancellation">Gives the call up.</param>
+    public Task<ChangeReply> CrushEditAsync(CrushEditRequest request, CancellationToken cancellation = default) =>
+        channel.UnaryAsync(AdminMethods.CrushEdit, request, _once, cancellation);
+
+    /// <summary>The CRUSH rules and the pools that use them.</summary>
+    /// <param name="request">See admin.proto.</param>
+    /// <param name="cancellation">Gives the call up.</param>
+    public Task<CrushRuleListReply> CrushRuleListAsync(CrushRuleListRequest request, CancellationToken cancellation = default) =>
+        channel.UnaryAsync(AdminMethods.CrushRuleList, request, _repeatable, cancellation);
+
+    /// <summary>Takes a health check out of the cluster's status.</summary>
+    /// <param name="request">See admin.proto.</param>
+    /// <param name="cancellation">Gives the call up.</param>
+    public Task<ChangeReply> HealthMuteAsync(HealthMuteRequest request, CancellationToken cancellation = default) =>
+        channel.UnaryAsync(AdminMethods.HealthMute, request, _repeatable, cancellation);
+
+    /// <summary>Ends a mute.</summary>
+    /// <param name="request">See admin.proto.</param>
+    /// <param name="cancellation">Gives the call up.</param>
+    public Task<ChangeReply> HealthUnmuteAsync(HealthUnmuteRequest request, CancellationToken cancellation = default) =>
+        channel.UnaryAsync(AdminMethods.HealthUnmute, request, _repeatable, cancellation);
+
+    /// <summary>Plans, or makes, the moves that even out PGs over OSDs.</summary>
+    /// <param name="request">See admin.proto.</param>
+    /// <param name="cancellation">Gives the call up.</param>
+    public Task<BalanceReply> BalanceAsync(BalanceRequest request, CancellationToken cancellation = default) =>
+        channel.UnaryAsync(AdminMethods.Balance, request, _once, cancellation);
+}

@@ -1,0 +1,216 @@
+using Storage.Cluster;
+using Storage.Messaging;
+using Storage.Monitor.Core;
+using Storage.Monitor.Status;
+using Storage.Rpc;
+using Storage.Rpc.Admin;
+using Xunit;
+
+namespace Storage.Tests.Monitor;
+
+public class MaintenanceTests
+{
+    [Fact]
+    public void AnOsdMayStopWhileEnoughCopiesStay()
+    {
+        CoreHarness core = Clean(osds: 4, groups: 16);
+        Assert.True(JudgeStop(core, 0).Safe);
+        OsdVerdict two = JudgeStop(core, 0, 1);
+        Assert.False(two.Safe);
+        Assert.Contains("1 of the 2 copies", two.Reasons[0], StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void AnOsdMustNotStopWhileAGroupLacksCopiesOrIsUnknown()
+    {
+        CoreHarness core = Clean(osds: 3, groups: 4);
+        Report(core, "active+degraded", missing: 5);
+        Assert.Contains("lacks 5 object copies", JudgeStop(core, 0).Reasons[0], StringComparison.Ordinal);
+        Assert.False(OsdSafety.JudgeStop(core.Map, new ClusterStatistics().Views(core.Map, core.Now, TimeSpan.FromSeconds(15)), [new OsdId(0)]).Safe);
+    }
+
+    [Fact]
+    public void PurgeWantsTheOsdDownAndItsDataElsewhere()
+    {
+        CoreHarness core = Clean(osds: 4, groups: 16);
+        Assert.Contains("is up", core.Admin("OsdPurge", new OsdPurgeRequest { Osd = 3 }).Status.Message, StringComparison.Ordinal);
+        var ids = new OsdIdsRequest();
+        ids.Osds.Add(3);
+        core.Admin("OsdDown", ids);
+        Report(core, "active+undersized");
+        (RpcStatus refused, _) = core.Admin("OsdPurge", new OsdPurgeRequest { Osd = 3 });
+        Assert.Equal(StatusCode.FailedPrecondition, refused.Code);
+        Assert.Contains("--yes-i-really-mean-it", refused.Message, StringComparison.Ordinal);
+        core.Admin("OsdOut", ids);
+        Report(core, "active+clean");
+        Assert.Equal(StatusCode.Ok, core.Admin("OsdPurge", new OsdPurgeRequest { Osd = 3 }).Status.Code);
+        Assert.Null(core.Map.FindOsd(new OsdId(3)));
+        Assert.False(core.Map.Crush.ContainsDevice(3));
+    }
+
+    [Fact]
+    public void PurgeTakesThePairsOfTheOsdAlong()
+    {
+        CoreHarness core = Clean(osds: 5, groups: 8);
+        PgId group = core.Map.Pools.Select(pool => new PgId(pool.Id, 0)).First();
+        OsdId from = core.Map.Locate(group).Up[0];
+        OsdId to = core.Map.Osds.First(osd => !core.Map.Locate(group).Up.Contains(osd.Id)).Id;
+        core.Leader.Request(new MapChange((draft, _) =>
+        {
+            draft.SetUpmap(group, [(from, to)]);
+            return Verdict.Drafted;
+        }));
+        core.Settle();
+        Assert.Contains(to, core.Map.Locate(group).Up);
+        var ids = new OsdIdsRequest();
+        ids.Osds.Add(to.Value);
+        core.Admin("OsdDown", ids);
+        Assert.Equal(StatusCode.Ok, core.Admin("OsdPurge", new OsdPurgeRequest { Osd = to.Value, Confirmed = true }).Status.Code);
+        Assert.Empty(core.Map.UpmapItems);
+    }
+
+    [Fact]
+    public void CrushEditsBuildAHierarchyAndRefuseNonsense()
+    {
+        CoreHarness core = Clean(osds: 4, groups: 8, hosts: 2);
+        var rack = new CrushBucketAdd { Name = "rack1", Type = "rack" };
+        rack.Location.Add("root", "default");
+        Assert.Equal(StatusCode.Ok, Edit(core, new CrushEditRequest { AddBucket = rack }).Code);
+        var move = new CrushMove { Name = "host0" };
+        move.Location.Add("root", "default");
+        move.Location.Add("rack", "rack1");
+        Assert.Equal(StatusCode.Ok, Edit(core, new CrushEditRequest { Move = move }).Code);
+        Assert.Equal("rack1", core.Map.Crush.GetFailureDomain(0, "rack"));
+        var ssd = new CrushSetClass { DeviceClass = "ssd" };
+        ssd.Osds.Add([0, 1]);
+        Assert.Equal(StatusCode.Ok, Edit(core, new CrushEditRequest { SetClass = ssd }).Code);
+        Assert.Equal("ssd", core.Map.Crush.GetDeviceClass(1));
+        Assert.Equal(StatusCode.Ok, Edit(core, new CrushEditRequest { CreateRule = new CrushRuleCreate { Name = "fast", Root = "default", FailureDomain = "osd", DeviceClass = "ssd" } }).Code);
+        Assert.True(core.Map.Crush.FindRule("fast") >= 0);
+        Assert.Equal(StatusCode.InvalidArgument, Edit(core, new CrushEditRequest { RemoveItem = "host0" }).Code);
+        Assert.Equal(StatusCode.InvalidArgument, Edit(core, new CrushEditRequest()).Code);
+        Assert.Contains("uses rule", Edit(core, new CrushEditRequest { RemoveRule = "replicated_rule" }).Message, StringComparison.Ordinal);
+        Assert.Equal(StatusCode.Ok, Edit(core, new CrushEditRequest { RemoveRule = "fast" }).Code);
+        ssd.Osds.Add(99);
+        Assert.Equal(StatusCode.NotFound, Edit(core, new CrushEditRequest { SetClass = ssd }).Code);
+    }
+
+    [Fact]
+    public void AMuteTakesACheckOutOfTheStatusUntilItsTimeIsOver()
+    {
+        CoreHarness core = Clean(osds: 3, groups: 4);
+        var flag = new OsdFlagRequest { Flag = "norebalance" };
+        core.Admin("OsdSetFlag", flag);
+        Assert.Equal(HealthLevel.Warn, HealthReport.Worst(Findings(core)));
+        core.Admin("HealthMute", new HealthMuteRequest { Code = "OSDMAP_FLAGS", DurationSeconds = 5 });
+        Assert.Equal(HealthLevel.Ok, HealthReport.Worst(Findings(core)));
+        Assert.True(Assert.Single(Findings(core)).IsMuted);
+        core.Pass(6);
+        Report(core, "active+clean");
+        Assert.Equal(HealthLevel.Warn, HealthReport.Worst(Findings(core)));
+        Assert.Equal(StatusCode.InvalidArgument, Refused(() => core.Admin("HealthMute", new HealthMuteRequest { Code = "osd down" })));
+    }
+
+    [Theory]
+    [InlineData(10, 0, 256)]
+    [InlineData(12, 4, 128)]
+    [InlineData(7, 7, 64)]
+    public void TheBalancerBringsEveryOsdWithinOneOfItsShare(int osds, int hosts, int groups)
+    {
+        CoreHarness core = Clean(osds, groups, hosts, hosts > 0 ? "host" : "");
+        UpmapPlan before = UpmapBalancer.Plan(core.Map, 0);
+        Assert.True(before.WorstBefore > 1);
+        (RpcStatus status, Google.Protobuf.IMessage? reply) = core.Admin("Balance", new BalanceRequest { Execute = true });
+        Assert.Equal(StatusCode.Ok, status.Code);
+        var done = (BalanceReply)reply!;
+        Assert.True(done.Executed);
+        UpmapPlan after = UpmapBalancer.Plan(core.Map, 1000);
+        Assert.True(after.WorstBefore <= 1 + 1e-9, $"an OSD is {after.WorstBefore} from its share");
+        Assert.Empty(after.Moves);
+        Assert.Equal(done.WorstAfter, after.WorstBefore, 6);
+
+        // What the plan said is what the map does, and no failure domain holds two copies.
+        foreach (BalanceMove move in done.Moves)
+        {
+            Assert.True(PgId.TryParse(move.Pgid, out PgId group));
+            Assert.Equal(3, core.Map.Locate(group).Up.Distinct().Count());
+            if (hosts > 0)
+            {
+                Assert.Equal(3, core.Map.Locate(group).Up.Select(osd => core.Map.Crush.GetFailureDomain(osd.Value, "host")).Distinct().Count());
+            }
+        }
+    }
+
+    [Fact]
+    public void TheBalancerHonoursWeights()
+    {
+        CoreHarness core = Clean(osds: 6, groups: 128);
+        core.Admin("OsdReweight", new OsdReweightRequest { Osd = 0, Weight = 3, CrushWeight = true });
+        core.Admin("OsdReweight", new OsdReweightRequest { Osd = 1, Weight = 0.5 });
+        core.Admin("Balance", new BalanceRequest { Execute = true });
+        UpmapShare[] shares = [.. UpmapBalancer.Plan(core.Map, 0).Shares];
+        Assert.Equal(128, shares[0].Share, 3); // one copy of each PG is all that an OSD can hold
+        Assert.Equal(shares[2].Share / 2, shares[1].Share, 3);
+        Assert.All(shares, share => Assert.True(Math.Abs(share.Groups - share.Share) <= 1 + 1e-9));
+    }
+
+    [Fact]
+    public void TheAutomaticBalancerMovesAFewAtATimeAndOnlyWhileAllIsClean()
+    {
+        CoreHarness core = Clean(osds: 10, groups: 256);
+        core.Admin("ConfigSet", new ConfigSetRequest { Section = "mon", Key = "mon_balancer", Value = "on" });
+        Report(core, "active+degraded", missing: 1);
+        core.Pass(40);
+        Assert.Empty(core.Map.UpmapItems);
+        for (int i = 0; i < 40; i++)
+        {
+            Report(core, "active+clean");
+            core.Pass(10, Enumerable.Range(0, 10).ToArray());
+        }
+
+        Assert.NotEmpty(core.Map.UpmapItems);
+        Assert.True(UpmapBalancer.Plan(core.Map, 0).WorstBefore < UpmapBalancer.Plan(WithoutUpmap(core), 0).WorstBefore);
+        Assert.Equal(StatusCode.InvalidArgument, Refused(() => core.Admin("ConfigSet", new ConfigSetRequest { Section = "mon", Key = "mon_balancer", Value = "maybe" })));
+    }
+
+    private static ClusterMap WithoutUpmap(CoreHarness core)
+    {
+        var increment = new ClusterMapIncrement { Epoch = core.Map.Epoch.Next };
+        foreach (PgId group in core.Map.UpmapItems.Keys)
+        {
+            increment.UpmapItems[group] = [];
+        }
+
+        return core.Map.Apply(increment);
+    }
+
+    private static StatusCode Refused(Action action) => Assert.Throws<RpcException>(action).Code;
+
+    private static RpcStatus Edit(CoreHarness core, CrushEditRequest request) => core.Admin("CrushEdit", request).Status;
+
+    private static CoreHarness Clean(int osds, int groups, int hosts = 0, string domain = "")
+    {
+        var core = new CoreHarness(osds, hosts);
+        core.Admin("PoolCreate", new PoolCreateRequest { Name = "p", PgNum = (uint)groups, FailureDomain = domain });
+        Report(core, "active+clean");
+        return core;
+    }
+
+    private static void Report(CoreHarness core, string state, long missing = 0)
+    {
+        foreach (Storage.Cluster.OsdInfo osd in core.Map.Osds.Where(osd => osd.IsUp))
+        {
+            PgStatistics[] groups = [.. core.Map.Pools
+                .SelectMany(pool => Enumerable.Range(0, pool.PgCount).Select(seed => new PgId(pool.Id, (uint)seed)))
+                .Where(group => core.Map.Locate(group).Primary == osd.Id)
+                .Select(group => new PgStatistics(group, state, core.Map.Locate(group).Up, core.Map.Locate(group).Acting, PgVersion.Zero, 1, 1, missing, 0, 0, 0))];
+            core.Statistics(osd.Id.Value, 10, groups);
+        }
+    }
+
+    private static OsdVerdict JudgeStop(CoreHarness core, params int[] osds) =>
+        OsdSafety.JudgeStop(core.Map, core.Leader.Statistics.Views(core.Map, core.Now, TimeSpan.FromSeconds(15)), [.. osds.Select(osd => new OsdId(osd))]);
+
+    private static IReadOnlyList<HealthFinding> Findings(CoreHarness core) => HealthReport.Make(
+        core.State, core.Leader.Statistics, new QuorumView(["a"], ["a"], "a", 1, TimeSpan.FromSeconds(9)), core.Leader.Policy, core.Now);
+}
