@@ -24,6 +24,7 @@ public sealed partial class OsdDaemon
         PgId group = new(request.Pool, request.Hash);
         operation.Begin(connection, in request, group, ObjectId.Intern(request.Name, request.Hash), message.Data, _loop.Now);
         session.OnBegin();
+        _work.OnClient(message.Data.Length, _loop.Now);
         Route(operation);
     }
 
@@ -104,6 +105,7 @@ public sealed partial class OsdDaemon
             }
         }
 
+        OnClientAnswered(operation);
         End(operation);
     }
 

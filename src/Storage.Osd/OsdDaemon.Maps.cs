@@ -148,6 +148,7 @@ public sealed partial class OsdDaemon
         bool wasUp = IsUp;
         IsUp = Map!.FindOsd(Id) is { IsUp: true } self && self.Instance == _options.Instance;
         UpdatePeers();
+        ApplyWorkSettings();
         if (IsUp)
         {
             CreateGroups();

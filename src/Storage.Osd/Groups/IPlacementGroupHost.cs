@@ -59,6 +59,29 @@ internal interface IPlacementGroupHost
     /// <summary>Whether a life of an OSD is proven to be over: its port refused a connection, or the map shows a later life.</summary>
     bool IsKnownDead(OsdId osd, Epoch upFrom);
 
+    /// <summary>Whether clients use this OSD: background work then moves in smaller pieces.</summary>
+    bool ClientsActive { get; }
+
+    /// <summary>Queues a step of background work; <see cref="WorkItem.Run"/> is called when its turn comes, never within this call.
+    /// The end of the group's interval cancels it.</summary>
+    /// <param name="group">Whose work it is.</param>
+    /// <param name="item">Neither queued nor running.</param>
+    /// <param name="workClass">Any but <see cref="WorkClass.Client"/>: what clients wait for is done at once, after <see cref="AccountClient"/>.</param>
+    /// <param name="bytes">Data that the step moves, as far as that is known; 0 for metadata only.</param>
+    void Schedule(PlacementGroup group, WorkItem item, WorkClass workClass, int bytes);
+
+    /// <summary>A step whose <see cref="WorkItem.Run"/> returned false has ended. Does nothing if it was finished or cancelled before.</summary>
+    void Finish(WorkItem item);
+
+    /// <summary>Takes one step out, whether it waits or runs.</summary>
+    void Cancel(WorkItem item);
+
+    /// <summary>Takes out all of a group's steps.</summary>
+    void CancelWork(PlacementGroup group);
+
+    /// <summary>Accounts for an operation of a client, or one that a client waits for; it is carried out at once.</summary>
+    void AccountClient(int bytes);
+
     /// <summary>Objects whose recovery may begin now, over all PGs of this OSD.</summary>
     int RecoverySlots { get; }
 

@@ -159,6 +159,7 @@ internal sealed partial class PlacementGroup
         _authority = OsdId.None;
         _wanted = [];
         _phase = GroupPhase.Replica;
+        _host.CancelWork(this);
         AbandonWrites();
         AbandonRecovery();
         AbandonBackfill();

@@ -445,6 +445,7 @@ internal sealed partial class PlacementGroup
         bool withData = reader.ReadBoolean();
         var counts = new PgVersionAndCounts(reader.ReadPgVersion(), reader.ReadInt64(), reader.ReadInt64());
         PgLogEntry entry = PgLogEntry.Decode(ref reader);
+        _host.AccountClient(data.Length);
         if (entry.Version <= _info.LastUpdate)
         {
             // Sent again. What is applied may not be durable yet, so the answer follows an empty transaction.

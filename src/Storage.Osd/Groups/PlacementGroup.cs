@@ -108,6 +108,9 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
 
     public PgId Id { get; }
 
+    /// <summary>This group's background work.</summary>
+    public WorkOwner Work { get; } = new();
+
     public GroupPhase Phase => _phase;
 
     public bool IsPrimary => Primary == _host.Self;
