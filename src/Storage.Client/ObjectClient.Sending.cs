@@ -243,7 +243,8 @@ public sealed partial class ObjectClient
         ObjectOperation steps = operation.Operation!;
         OperationContext context = operation.Context;
         OperationFlags flags = (steps.IsWrite ? OperationFlags.Write : OperationFlags.None)
-            | (context.EvenIfFull ? OperationFlags.FullTry : OperationFlags.None);
+            | (context.EvenIfFull ? OperationFlags.FullTry : OperationFlags.None)
+            | (steps.IsWrite && context.Snapshots is not null ? OperationFlags.Snapshots : OperationFlags.None);
         _body.Clear();
         new OperationRequest
         {
@@ -254,7 +255,7 @@ public sealed partial class ObjectClient
             Hash = operation.Hash,
             Flags = flags,
             ReadSnapshot = context.ReadSnapshot ?? ObjectId.NoSnapshot,
-            SnapshotSequence = context.Snapshots?.Sequence ?? 0,
+            SnapshotBarrier = context.Snapshots?.Barrier ?? 0,
             Snapshots = context.Snapshots is null ? default : context.Snapshots.Packed,
             Name = operation.NameBuffer.AsSpan(0, operation.NameLength),
             StepCount = steps.Count,

@@ -15,17 +15,19 @@ public sealed class SnapshotContext
     private readonly byte[] _packed;
 
     /// <summary>Creates a context.</summary>
-    /// <param name="sequence">The newest snapshot id given out, whether or not it still exists.</param>
-    /// <param name="newestFirst">The snapshots that exist, descending; none above <paramref name="sequence"/>.</param>
-    /// <exception cref="ArgumentException">The ids are not in descending order, or above the sequence.</exception>
-    public SnapshotContext(ulong sequence, ReadOnlySpan<ulong> newestFirst)
+    /// <param name="barrier">The pool's <see cref="PoolInfo.SnapshotBarrier"/> in a map that was known before the list of snapshots was read:
+    /// no snapshot that was published up to then is left out. OSDs refuse the write with <see cref="Messaging.ResultCode.StaleSnapshots"/>
+    /// once the barrier has moved on.</param>
+    /// <param name="newestFirst">The snapshots that exist, descending.</param>
+    /// <exception cref="ArgumentException">The ids are not in descending order, or one is 0 or above the largest.</exception>
+    public SnapshotContext(ulong barrier, params ReadOnlySpan<ulong> newestFirst)
     {
-        Sequence = sequence;
+        Barrier = barrier;
         _packed = new byte[newestFirst.Length * 8];
-        ulong before = sequence == ulong.MaxValue ? sequence : sequence + 1;
+        ulong before = SnapshotIntervals.LargestId + 1;
         for (int i = 0; i < newestFirst.Length; i++)
         {
-            if (newestFirst[i] >= before || newestFirst[i] >= ObjectId.NoSnapshot)
+            if (newestFirst[i] >= before || newestFirst[i] == 0)
             {
                 throw new ArgumentException($"snapshot {newestFirst[i]} at index {i} does not descend below {before}", nameof(newestFirst));
             }
@@ -35,9 +37,17 @@ public sealed class SnapshotContext
         }
     }
 
-    /// <summary>The newest snapshot id given out.</summary>
-    public ulong Sequence { get; }
+    /// <summary>The pool's barrier up to which the list is whole.</summary>
+    public ulong Barrier { get; }
+
+    /// <summary>Number of snapshots.</summary>
+    public int Count => _packed.Length / 8;
 
     /// <summary>The existing snapshots, newest first, as the wire wants them.</summary>
     public ReadOnlySpan<byte> Packed => _packed;
+
+    /// <summary>One of the snapshots.</summary>
+    /// <param name="index">From 0, the newest, up to <see cref="Count"/>.</param>
+    /// <returns>Its id.</returns>
+    public ulong this[int index] => BinaryPrimitives.ReadUInt64LittleEndian(_packed.AsSpan(index * 8, 8));
 }

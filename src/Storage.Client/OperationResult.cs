@@ -165,6 +165,31 @@ public readonly struct OperationResult : IDisposable, IEquatable<OperationResult
         return new ObjectListing(ids, more);
     }
 
+    /// <summary>Reads a ListSnapshots step's answer.</summary>
+    /// <param name="step">Index of the step.</param>
+    /// <returns>What is kept of the object.</returns>
+    public ObjectSnapshots SnapshotsOf(int step)
+    {
+        var reader = new WireReader(InlineOf(step));
+        ulong newest = reader.ReadUInt64();
+        bool exists = reader.ReadBoolean();
+        var clones = new ObjectClone[reader.ReadCount(20)];
+        for (int i = 0; i < clones.Length; i++)
+        {
+            ulong id = reader.ReadUInt64();
+            long size = reader.ReadInt64();
+            var snapshots = new ulong[reader.ReadCount(8)];
+            for (int j = 0; j < snapshots.Length; j++)
+            {
+                snapshots[j] = reader.ReadUInt64();
+            }
+
+            clones[i] = new ObjectClone(id, size, snapshots);
+        }
+
+        return new ObjectSnapshots(newest, exists, clones);
+    }
+
     /// <summary>Throws unless all steps succeeded; disposes of the result then.</summary>
     /// <param name="action">What was tried and on what, for the message: <c>write header of volume x</c>.</param>
     /// <exception cref="ObjectOperationException">A step failed.</exception>
@@ -213,6 +238,19 @@ public readonly struct OperationResult : IDisposable, IEquatable<OperationResult
 /// <param name="Size">Length in bytes.</param>
 /// <param name="Version">Version of the object.</param>
 public readonly record struct ObjectStat(long Size, PgVersion Version);
+
+/// <summary>Answer to ListSnapshots: at a snapshot above <paramref name="Newest"/> the object is as it is now; at one that a clone shows, as
+/// the clone; at any other it was missing.</summary>
+/// <param name="Newest">The newest snapshot that writes to the object have taken account of.</param>
+/// <param name="Exists">Whether the live object exists.</param>
+/// <param name="Clones">Its clones, oldest first.</param>
+public sealed record ObjectSnapshots(ulong Newest, bool Exists, IReadOnlyList<ObjectClone> Clones);
+
+/// <summary>What an object was at some snapshots.</summary>
+/// <param name="Id">The newest of the snapshots it was made for.</param>
+/// <param name="Size">Length in bytes.</param>
+/// <param name="Snapshots">Snapshots that it shows, newest first.</param>
+public sealed record ObjectClone(ulong Id, long Size, IReadOnlyList<ulong> Snapshots);
 
 /// <summary>A range of an object that holds data.</summary>
 /// <param name="Offset">First byte.</param>

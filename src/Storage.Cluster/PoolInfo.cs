@@ -15,7 +15,10 @@ public enum PoolKind : byte
 /// <summary>A pool. Immutable; changes make a copy with <c>with</c>.</summary>
 public sealed record PoolInfo
 {
-    private const byte FormatVersion = 1;
+    private const byte FormatVersion = 2;
+
+    /// <summary>Allocations of snapshot ids that <see cref="SnapshotAllocations"/> remembers.</summary>
+    public const int MostAllocations = 32;
 
     /// <summary>Number, 1 and up, never used again.</summary>
     public required long Id { get; init; }
@@ -50,8 +53,15 @@ public sealed record PoolInfo
     /// <summary>The newest snapshot id given out for volumes in this pool.</summary>
     public ulong SnapshotSequence { get; init; }
 
-    /// <summary>Snapshot ids that are removed; OSDs trim their clones. Ascending.</summary>
-    public IReadOnlyList<ulong> RemovedSnapshots { get; init; } = [];
+    /// <summary>Counts the times that some volume's set of snapshots changed. A write with snapshots names the count up to which its sender
+    /// knows its own volume's set; OSDs refuse one that is behind.</summary>
+    public ulong SnapshotBarrier { get; init; }
+
+    /// <summary>Snapshot ids that are removed and whose clones OSDs are to trim; an id leaves the set when every PG has done so.</summary>
+    public SnapshotIntervals RemovedSnapshots { get; init; } = SnapshotIntervals.Empty;
+
+    /// <summary>The newest requests for snapshot ids with what they were given, oldest first: the same request again gets the same id.</summary>
+    public IReadOnlyList<SnapshotAllocation> SnapshotAllocations { get; init; } = [];
 
     /// <summary>Mask of the smallest power of two that holds <see cref="PgCount"/>, less one.</summary>
     public uint PgMask => Crush.CrushHash.StableModMask((uint)PgCount);
@@ -70,10 +80,13 @@ public sealed record PoolInfo
         writer.WriteString(Application);
         writer.WriteUInt32(Created.Value);
         writer.WriteUInt64(SnapshotSequence);
-        writer.WriteInt32(RemovedSnapshots.Count);
-        foreach (ulong snapshot in RemovedSnapshots)
+        writer.WriteUInt64(SnapshotBarrier);
+        RemovedSnapshots.Encode(writer);
+        writer.WriteInt32(SnapshotAllocations.Count);
+        foreach (SnapshotAllocation allocation in SnapshotAllocations)
         {
-            writer.WriteUInt64(snapshot);
+            writer.WriteUInt64(allocation.Request);
+            writer.WriteUInt64(allocation.Snapshot);
         }
     }
 
@@ -93,11 +106,13 @@ public sealed record PoolInfo
             Application = reader.ReadString(),
             Created = new Epoch(reader.ReadUInt32()),
             SnapshotSequence = reader.ReadUInt64(),
+            SnapshotBarrier = reader.ReadUInt64(),
+            RemovedSnapshots = SnapshotIntervals.Decode(ref reader),
         };
-        var removed = new ulong[reader.ReadCount(8)];
-        for (int i = 0; i < removed.Length; i++)
+        var allocations = new SnapshotAllocation[reader.ReadCount(16)];
+        for (int i = 0; i < allocations.Length; i++)
         {
-            removed[i] = reader.ReadUInt64();
+            allocations[i] = new SnapshotAllocation(reader.ReadUInt64(), reader.ReadUInt64());
         }
 
         if (pool.PgCount is < 1 or > 1 << 24 || pool.Size is < 1 or > 64 || pool.MinSize < 1)
@@ -105,6 +120,11 @@ public sealed record PoolInfo
             throw new MalformedDataException($"pool {pool.Id} has pg_num {pool.PgCount}, size {pool.Size}, min_size {pool.MinSize}");
         }
 
-        return pool with { RemovedSnapshots = removed };
+        return allocations.Length == 0 ? pool : pool with { SnapshotAllocations = allocations };
     }
 }
+
+/// <summary>A snapshot id that was given out.</summary>
+/// <param name="Request">The request's number, drawn at random by its sender.</param>
+/// <param name="Snapshot">The id.</param>
+public readonly record struct SnapshotAllocation(ulong Request, ulong Snapshot);

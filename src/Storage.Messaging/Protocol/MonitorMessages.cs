@@ -246,6 +246,12 @@ public sealed record PgStatistics(
     long UnfoundObjects,
     long ScrubErrors)
 {
+    /// <summary>Removed snapshots of the pool of which this PG holds no clone any more, on any member.</summary>
+    public SnapshotIntervals PurgedSnapshots { get; init; } = SnapshotIntervals.Empty;
+
+    /// <summary>Removed snapshots of which it still holds clones.</summary>
+    public long SnapshotsToTrim { get; init; }
+
     internal void Encode(WireWriter writer)
     {
         writer.WriteInt64(Group.Pool);
@@ -261,6 +267,8 @@ public sealed record PgStatistics(
         writer.WriteInt64(MisplacedCopies);
         writer.WriteInt64(UnfoundObjects);
         writer.WriteInt64(ScrubErrors);
+        PurgedSnapshots.Encode(writer);
+        writer.WriteInt64(SnapshotsToTrim);
     }
 
     internal static PgStatistics Decode(ref WireReader reader) => new(
@@ -274,7 +282,11 @@ public sealed record PgStatistics(
         reader.ReadInt64(),
         reader.ReadInt64(),
         reader.ReadInt64(),
-        reader.ReadInt64());
+        reader.ReadInt64())
+    {
+        PurgedSnapshots = SnapshotIntervals.Decode(ref reader),
+        SnapshotsToTrim = reader.ReadInt64(),
+    };
 
     private static void EncodeSet(WireWriter writer, IReadOnlyList<OsdId> osds)
     {
@@ -324,7 +336,7 @@ public sealed record OsdStatistics(
     long RepairedErrors,
     IReadOnlyList<PgStatistics> Groups)
 {
-    private const byte FormatVersion = 1;
+    private const byte FormatVersion = 2;
 
     /// <summary>Writes the message.</summary>
     /// <param name="writer">Where to.</param>
@@ -367,7 +379,7 @@ public sealed record OsdStatistics(
         long recovered = reader.ReadInt64();
         long errors = reader.ReadInt64();
         long repaired = reader.ReadInt64();
-        var groups = new PgStatistics[reader.ReadCount(84)];
+        var groups = new PgStatistics[reader.ReadCount(96)];
         for (int i = 0; i < groups.Length; i++)
         {
             groups[i] = PgStatistics.Decode(ref reader);

@@ -142,7 +142,7 @@ public readonly ref struct OperationStep
     /// <summary>Whether a step may change the object.</summary>
     /// <param name="code">The step.</param>
     /// <returns>True for writes.</returns>
-    public static bool Changes(OperationCode code) => code is >= OperationCode.Write and <= OperationCode.Create
+    public static bool Changes(OperationCode code) => code is >= OperationCode.Write and <= OperationCode.Rollback
         or OperationCode.SetAttribute or OperationCode.RemoveAttribute
         or >= OperationCode.SetOmap and <= OperationCode.ClearOmap;
 

@@ -15,6 +15,11 @@ public enum OperationCode : byte
     /// <summary>Answer (inline): count i32, then offset i64, length i64 of each range within [Offset, Offset+Length) that holds data. Missing object: NotFound.</summary>
     ListExtents = 3,
 
+    /// <summary>Answer (inline) what is kept of the object for snapshots, whatever snapshot the request reads: newest snapshot seen u64, live
+    /// object exists (bool), count i32 and per clone, oldest first: id u64, size i64, count i32 and the snapshots it shows, newest first, u64 each.
+    /// Missing object without clones: NotFound.</summary>
+    ListSnapshots = 4,
+
     /// <summary>Write Length bytes from the data segment at Offset; creates the object.</summary>
     Write = 10,
 
@@ -35,6 +40,9 @@ public enum OperationCode : byte
 
     /// <summary>Create the object; with Length = 1 fails with Exists if it exists.</summary>
     Create = 16,
+
+    /// <summary>Make the object what it was at snapshot Offset: data, attributes and omap, or missing. NotFound if that snapshot is removed.</summary>
+    Rollback = 17,
 
     /// <summary>Read attribute Key; answer inline; NotFound if missing.</summary>
     GetAttribute = 20,

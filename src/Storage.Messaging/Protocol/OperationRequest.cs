@@ -14,7 +14,7 @@ public readonly record struct OperationId(ulong Client, ulong Sequence)
 
 /// <summary>
 /// Client → primary OSD. Body: version u8, client u64, sequence u64, attempt u16, map epoch u32, pool i64, hash u32, flags u16,
-/// read snapshot u64, snapshot sequence u64, snapshot count u16 and that many u64 (newest first), name (length u16, UTF-8),
+/// read snapshot u64, snapshot barrier u64, snapshot count u16 and that many u64 (newest first), name (length u16, UTF-8),
 /// step count u16, steps. Data segment: the steps' data.
 /// </summary>
 public readonly ref struct OperationRequest
@@ -47,8 +47,9 @@ public readonly ref struct OperationRequest
     /// <summary>Snapshot to read, or <see cref="ObjectId.NoSnapshot"/> for the live object.</summary>
     public ulong ReadSnapshot { get; init; }
 
-    /// <summary>For writes: the newest snapshot that exists, 0 for none.</summary>
-    public ulong SnapshotSequence { get; init; }
+    /// <summary>For writes with <see cref="OperationFlags.Snapshots"/>: the pool's <see cref="PoolInfo.SnapshotBarrier"/> up to which
+    /// <see cref="Snapshots"/> is known to be all there are.</summary>
+    public ulong SnapshotBarrier { get; init; }
 
     /// <summary>For writes: the snapshots that exist, newest first, packed as u64.</summary>
     public ReadOnlySpan<byte> Snapshots { get; init; }
@@ -75,7 +76,7 @@ public readonly ref struct OperationRequest
         writer.WriteUInt32(Hash);
         writer.WriteUInt16((ushort)Flags);
         writer.WriteUInt64(ReadSnapshot);
-        writer.WriteUInt64(SnapshotSequence);
+        writer.WriteUInt64(SnapshotBarrier);
         writer.WriteUInt16((ushort)(Snapshots.Length / 8));
         writer.WriteRaw(Snapshots);
         writer.WriteUInt16((ushort)Name.Length);
@@ -99,7 +100,7 @@ public readonly ref struct OperationRequest
         uint hash = reader.ReadUInt32();
         var flags = (OperationFlags)reader.ReadUInt16();
         ulong readSnapshot = reader.ReadUInt64();
-        ulong sequence = reader.ReadUInt64();
+        ulong barrier = reader.ReadUInt64();
         int snapshots = reader.ReadUInt16();
         if (snapshots > MostSnapshots)
         {
@@ -129,7 +130,7 @@ public readonly ref struct OperationRequest
             Hash = hash,
             Flags = flags,
             ReadSnapshot = readSnapshot,
-            SnapshotSequence = sequence,
+            SnapshotBarrier = barrier,
             Snapshots = snapshotIds,
             Name = name,
             StepCount = steps,
@@ -150,6 +151,9 @@ public enum OperationFlags : ushort
 
     /// <summary>Do it even where the cluster is full (removals).</summary>
     FullTry = 2,
+
+    /// <summary>The write names the snapshots of what it writes to; without it no clones are made.</summary>
+    Snapshots = 4,
 }
 
 /// <summary>

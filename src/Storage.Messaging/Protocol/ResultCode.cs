@@ -30,6 +30,9 @@ public enum ResultCode
     /// <summary>A guard did not hold; nothing was done (ECANCELED).</summary>
     GuardFailed = -125,
 
+    /// <summary>The write's list of snapshots is older than the pool's snapshot barrier; nothing was done. Read the list again and resend (ERESTART).</summary>
+    StaleSnapshots = -85,
+
     /// <summary>This client is on the blocklist; it must not go on (ESHUTDOWN).</summary>
     Blocklisted = -108,
 

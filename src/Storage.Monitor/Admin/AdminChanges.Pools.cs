@@ -159,21 +159,10 @@ internal sealed partial class AdminChanges
                 return draft.FindPool(value) is null || value == pool.Name
                     ? pool with { Name = value }
                     : throw new RpcException(StatusCode.AlreadyExists, $"pool '{value}' exists");
-            case "snapshot_create":
-                ulong snapshot = pool.SnapshotSequence + 1;
-                message = snapshot.ToString(CultureInfo.InvariantCulture);
-                return pool with { SnapshotSequence = snapshot };
-            case "snapshot_remove":
-                if (!ulong.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out ulong removed) || removed == 0 || removed > pool.SnapshotSequence)
-                {
-                    throw new RpcException(StatusCode.InvalidArgument, $"'{value}' is no snapshot id that pool '{pool.Name}' gave out");
-                }
-
-                return pool.RemovedSnapshots.Contains(removed) ? pool : pool with { RemovedSnapshots = [.. pool.RemovedSnapshots.Append(removed).Order()] };
             default:
                 throw new RpcException(
                     StatusCode.InvalidArgument,
-                    $"'{key}' is no setting of a pool; there are size, min_size, pg_num, rule, quota_bytes, application, name, snapshot_create, snapshot_remove");
+                    $"'{key}' is no setting of a pool; there are size, min_size, pg_num, rule, quota_bytes, application, name");
         }
     }
 

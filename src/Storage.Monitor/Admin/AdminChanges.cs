@@ -55,6 +55,15 @@ internal sealed partial class AdminChanges(MapLeader leader, Func<TimeSpan> cloc
             case "PoolSet":
                 SetPool(PoolSetRequest.Parser.ParseFrom(body), reply);
                 return true;
+            case "PoolSnapshotCreate":
+                CreateSnapshot(PoolSnapshotCreateRequest.Parser.ParseFrom(body), reply);
+                return true;
+            case "PoolSnapshotPublish":
+                PublishSnapshots(PoolSnapshotPublishRequest.Parser.ParseFrom(body), reply);
+                return true;
+            case "PoolSnapshotRemove":
+                RemoveSnapshots(PoolSnapshotRemoveRequest.Parser.ParseFrom(body), reply);
+                return true;
             case "CrushSet":
                 SetCrush(CrushSetRequest.Parser.ParseFrom(body), reply);
                 return true;

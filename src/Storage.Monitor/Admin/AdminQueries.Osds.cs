@@ -182,6 +182,8 @@ internal sealed partial class AdminQueries
                 AvailableBytes = usage.AvailableBytes / (ulong)pool.Size,
                 CreatedEpoch = pool.Created.Value,
                 SnapshotSequence = pool.SnapshotSequence,
+                RemovedSnapshots = pool.RemovedSnapshots.Count,
+                SnapshotBarrier = pool.SnapshotBarrier,
             });
         }
 

@@ -228,6 +228,7 @@ internal sealed partial class AdminQueries(MapState state, MapLeader leader, Fun
         {
             ["id"] = pool.Id, ["name"] = pool.Name, ["size"] = pool.Size, ["min_size"] = pool.MinSize, ["pg_num"] = pool.PgCount,
             ["rule"] = pool.RuleId, ["application"] = pool.Application, ["quota_bytes"] = pool.QuotaBytes, ["snapshot_sequence"] = pool.SnapshotSequence,
+            ["snapshot_barrier"] = pool.SnapshotBarrier, ["removed_snapshots"] = pool.RemovedSnapshots.ToString(),
         })]),
         ["pg_temp"] = new JsonObject(map.PgTemp.OrderBy(entry => entry.Key).Select(entry =>
             KeyValuePair.Create(entry.Key.ToString(), (JsonNode?)new JsonArray([.. entry.Value.Select(osd => (JsonNode)osd.Value)])))),

@@ -103,6 +103,7 @@ public sealed partial class MapLeader
         ExpireBlocklist(map, unixMilliseconds);
         ExpireMutes(map, unixMilliseconds);
         JudgeFull(map, now);
+        PurgeSnapshots(map, now);
         Statistics.Expire(map);
         Balance(map, now);
     }

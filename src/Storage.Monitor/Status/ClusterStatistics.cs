@@ -150,6 +150,23 @@ public sealed class ClusterStatistics
         return new PgView(group, state, mapping, report.Statistics, report.Epoch);
     }
 
+    /// <summary>The removed snapshots of a pool of which no PG holds a clone any more. A report is true for ever, whoever made it: no write
+    /// brings a removed snapshot back.</summary>
+    /// <param name="pool">The pool, as the newest map has it.</param>
+    /// <returns>Those that every PG reported.</returns>
+    public SnapshotIntervals PurgedSnapshots(PoolInfo pool)
+    {
+        SnapshotIntervals purged = pool.RemovedSnapshots;
+        for (uint seed = 0; seed < (uint)pool.PgCount && !purged.IsEmpty; seed++)
+        {
+            purged = _groups.TryGetValue(new PgId(pool.Id, seed), out PgReport report)
+                ? purged.Intersect(report.Statistics.PurgedSnapshots)
+                : SnapshotIntervals.Empty;
+        }
+
+        return purged;
+    }
+
     /// <summary>Every PG of the map.</summary>
     /// <param name="map">The newest map.</param>
     /// <param name="now">Time on the loop.</param>

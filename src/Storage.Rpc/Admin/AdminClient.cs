@@ -121,6 +121,24 @@ public sealed partial class AdminClient(RpcChannel channel, TimeSpan? timeout = 
     public Task<ChangeReply> PoolSetAsync(PoolSetRequest request, CancellationToken cancellation = default) =>
         channel.UnaryAsync(AdminMethods.PoolSet, request, _once, cancellation);
 
+    /// <summary>Gives out a snapshot id.</summary>
+    /// <param name="request">See admin.proto.</param>
+    /// <param name="cancellation">Gives the call up.</param>
+    public Task<PoolSnapshotCreateReply> PoolSnapshotCreateAsync(PoolSnapshotCreateRequest request, CancellationToken cancellation = default) =>
+        channel.UnaryAsync(AdminMethods.PoolSnapshotCreate, request, _repeatable, cancellation);
+
+    /// <summary>Moves a pool's snapshot barrier on.</summary>
+    /// <param name="request">See admin.proto.</param>
+    /// <param name="cancellation">Gives the call up.</param>
+    public Task<ChangeReply> PoolSnapshotPublishAsync(PoolSnapshotPublishRequest request, CancellationToken cancellation = default) =>
+        channel.UnaryAsync(AdminMethods.PoolSnapshotPublish, request, _repeatable, cancellation);
+
+    /// <summary>Removes snapshots.</summary>
+    /// <param name="request">See admin.proto.</param>
+    /// <param name="cancellation">Gives the call up.</param>
+    public Task<ChangeReply> PoolSnapshotRemoveAsync(PoolSnapshotRemoveRequest request, CancellationToken cancellation = default) =>
+        channel.UnaryAsync(AdminMethods.PoolSnapshotRemove, request, _repeatable, cancellation);
+
     /// <summary>Placement groups by pool, OSD or state.</summary>
     /// <param name="request">See admin.proto.</param>
     /// <param name="cancellation">Gives the call up.</param>

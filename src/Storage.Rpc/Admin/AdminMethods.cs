@@ -60,6 +60,18 @@ public static partial class AdminMethods
     /// <summary>Changes one setting of a pool.</summary>
     public static Method<PoolSetRequest, ChangeReply> PoolSet { get; } = Unary("PoolSet", PoolSetRequest.Parser, ChangeReply.Parser);
 
+    /// <summary>Gives out a snapshot id.</summary>
+    public static Method<PoolSnapshotCreateRequest, PoolSnapshotCreateReply> PoolSnapshotCreate { get; } =
+        Unary("PoolSnapshotCreate", PoolSnapshotCreateRequest.Parser, PoolSnapshotCreateReply.Parser);
+
+    /// <summary>Moves a pool's snapshot barrier on.</summary>
+    public static Method<PoolSnapshotPublishRequest, ChangeReply> PoolSnapshotPublish { get; } =
+        Unary("PoolSnapshotPublish", PoolSnapshotPublishRequest.Parser, ChangeReply.Parser);
+
+    /// <summary>Removes snapshots.</summary>
+    public static Method<PoolSnapshotRemoveRequest, ChangeReply> PoolSnapshotRemove { get; } =
+        Unary("PoolSnapshotRemove", PoolSnapshotRemoveRequest.Parser, ChangeReply.Parser);
+
     /// <summary>Placement groups by pool, OSD or state.</summary>
     public static Method<PgListRequest, PgListReply> PgList { get; } = Unary("PgList", PgListRequest.Parser, PgListReply.Parser);
 

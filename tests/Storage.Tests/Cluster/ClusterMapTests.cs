@@ -100,7 +100,7 @@ public sealed class ClusterMapTests
             increment.Osds.Add(new OsdInfo { Id = new OsdId(osd), IsUp = true, Weight = OsdInfo.FullWeight, Uuid = Guid.NewGuid(), Address = new NodeAddress("127.0.0.1", 10 + osd), Instance = 7, UpFrom = epoch });
         }
 
-        increment.Pools.Add(new PoolInfo { Id = 1, Name = "volumes", PgCount = 12, RemovedSnapshots = [4, 9], SnapshotSequence = 11 });
+        increment.Pools.Add(new PoolInfo { Id = 1, Name = "volumes", PgCount = 12, RemovedSnapshots = SnapshotIntervals.Of(4, 5, 9), SnapshotSequence = 11, SnapshotBarrier = 3, SnapshotAllocations = [new(77, 11)] });
         increment.PgTemp[s_group] = [new OsdId(2), new OsdId(0)];
         increment.UpmapItems[new PgId(1, 4)] = [(new OsdId(0), new OsdId(1))];
         increment.Blocklisted[0xABC] = 77;
