@@ -40,6 +40,9 @@ internal sealed record ClusterFile
     /// <summary>Bytes of each OSD's block file.</summary>
     public long OsdBytes { get; init; }
 
+    /// <summary>Whether the local cluster's daemons are started so that 'storage fault' can hurt them. Takes effect at their next start.</summary>
+    public bool FaultInjection { get; init; }
+
     /// <summary>The folder it was read from.</summary>
     [JsonIgnore]
     public string Folder { get; init; } = "";

@@ -1,4 +1,5 @@
 using System.Security.Cryptography;
+using Storage.Cli.Faults.Injection;
 using Storage.Client;
 using Storage.Cluster;
 using Storage.Messaging;
@@ -18,6 +19,9 @@ internal sealed class ClientSession : IAsyncDisposable
 
     public LoopThread Thread { get; }
 
+    /// <summary>Where faults get in; null where they may not.</summary>
+    public FaultPoints? Faults { get; private init; }
+
     /// <summary>The client itself; used on the loop only.</summary>
     public ObjectClient Inner { get; }
 
@@ -29,15 +33,18 @@ internal sealed class ClientSession : IAsyncDisposable
     /// <param name="monitors">Addresses of monitors.</param>
     /// <param name="failed">Told of a failure that ended the loop.</param>
     /// <param name="warning">Told what is worth a line in the log; may be null.</param>
-    public static async Task<ClientSession> OpenAsync(Guid fsid, IReadOnlyList<NodeAddress> monitors, Action<Exception> failed, Action<string>? warning = null)
+    /// <param name="withFaults">Let it be cut off from its peers.</param>
+    public static async Task<ClientSession> OpenAsync(
+        Guid fsid, IReadOnlyList<NodeAddress> monitors, Action<Exception> failed, Action<string>? warning = null, bool withFaults = false)
     {
         var thread = new LoopThread("client", failed);
         try
         {
             ulong id = RandomId();
+            FaultPoints? faults = withFaults ? new FaultPoints(thread.Loop) : null;
             ObjectClient inner = await thread.InvokeAsync(() =>
             {
-                var transport = new TcpTransport(thread.Loop, new PeerIdentity(EntityKind.Client, id, RandomId()), fsid);
+                var transport = new TcpTransport(thread.Loop, new PeerIdentity(EntityKind.Client, id, RandomId()), fsid, new TcpTransportOptions { Filter = faults?.Filter });
                 if (warning is not null)
                 {
                     transport.Warning += warning;
@@ -45,7 +52,7 @@ internal sealed class ClientSession : IAsyncDisposable
 
                 return Task.FromResult(new ObjectClient(thread.Loop, transport, new ClientOptions { MonitorAddresses = monitors, ClientId = id }, NewRandom()));
             }).ConfigureAwait(false);
-            return new ClientSession(thread, inner);
+            return new ClientSession(thread, inner) { Faults = faults };
         }
         catch
         {

@@ -15,10 +15,18 @@ internal static class DaemonOptions
 
     public static Option<string> LogFormatOption { get; } = NewLogFormat();
 
+    public static Option<bool> FaultInjectionOption { get; } = new("--fault-injection")
+    {
+        Description = "Take faults from 'storage fault' at the socket fault.sock in the data folder. For tests only; off unless given.",
+    };
+
     /// <summary>The daemon's data folder.</summary>
     /// <exception cref="CliException">None is given.</exception>
     public static string Folder(Invocation run) =>
         run.Data is { Length: > 0 } folder ? Path.GetFullPath(folder) : throw new CliException("name the daemon's data folder with --data DIR.");
+
+    /// <summary>The folder of the socket at which the daemon takes faults; null, the default, if it takes none.</summary>
+    public static string? FaultFolder(Invocation run) => run.Get(FaultInjectionOption) ? Folder(run) : null;
 
     public static DaemonLogging Logging(Invocation run) => new(run.Get(LogLevelOption), run.Get(LogFormatOption) == "json");
 
@@ -27,6 +35,7 @@ internal static class DaemonOptions
     {
         verb.Add(LogLevelOption);
         verb.Add(LogFormatOption);
+        verb.Add(FaultInjectionOption);
         return verb;
     }
 

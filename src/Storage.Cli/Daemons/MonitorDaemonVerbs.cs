@@ -47,7 +47,7 @@ internal static class MonitorDaemonVerbs
         AddressRules.RequireLoopback(options.Self.Address);
         AddressRules.RequireLoopback(options.Self.AdminAddress);
         DaemonLogging logging = DaemonOptions.Logging(run);
-        return DaemonHost.RunAsync($"mon.{options.Self.Name}", logging, context => new MonitorProcess(context, folder, options, logging), cancellation);
+        return DaemonHost.RunAsync($"mon.{options.Self.Name}", logging, context => new MonitorProcess(context, folder, options, logging, DaemonOptions.FaultFolder(run)), cancellation);
     });
 
     /// <summary>Makes a monitor's data folder.</summary>

@@ -4,13 +4,15 @@ using Microsoft.Extensions.Logging;
 using Storage.Block;
 using Storage.Cli.Commands;
 using Storage.Cli.Configuration;
+using Storage.Cli.Faults.Injection;
 using Storage.Nbd;
 
 namespace Storage.Cli.Daemons;
 
 /// <summary><c>nbd mkfs</c> and <c>nbd run</c>: an NBD gateway as a process.</summary>
-internal sealed class NbdDaemon(DaemonContext context, DaemonFile file) : IDaemon
+internal sealed class NbdDaemon(DaemonContext context, DaemonFile file, string? faultFolder) : IDaemon
 {
+    private FaultSocket? _faults;
     private ClientSession? _session;
     private NbdServer? _server;
 
@@ -23,13 +25,13 @@ internal sealed class NbdDaemon(DaemonContext context, DaemonFile file) : IDaemo
         return DaemonOptions.AddTo(verb).Does((run, cancellation) =>
         {
             DaemonFile file = GatewayFolders.Read(run, "nbd", run.Get(listen));
-            return DaemonHost.RunAsync("nbd", DaemonOptions.Logging(run), context => new NbdDaemon(context, file), cancellation);
+            return DaemonHost.RunAsync("nbd", DaemonOptions.Logging(run), context => new NbdDaemon(context, file, DaemonOptions.FaultFolder(run)), cancellation);
         });
     }
 
     public async Task StartAsync(CancellationToken cancellation)
     {
-        _session = await ClientSession.OpenAsync(file.Fsid, file.MonitorAddresses(), context.Fail, text => context.Log.LogWarning("{Warning}", text)).ConfigureAwait(false);
+        _session = await ClientSession.OpenAsync(file.Fsid, file.MonitorAddresses(), context.Fail, text => context.Log.LogWarning("{Warning}", text), faultFolder is not null).ConfigureAwait(false);
         Cluster.NodeAddress address = AddressRules.ParseListen(file.Listen);
         await _session.Thread.InvokeAsync(() =>
         {
@@ -38,11 +40,17 @@ internal sealed class NbdDaemon(DaemonContext context, DaemonFile file) : IDaemo
             _server = new NbdServer(_session.Thread.Loop, endPoint, new ClusterVolumeProvider(_session.Inner, volumes));
             _server.ConnectionFailed += (remote, problem) => context.Log.LogWarning("connection from {Remote}: {Problem}", remote, problem);
         }).ConfigureAwait(false);
+        _faults = faultFolder is null ? null : FaultSocket.TryStart(context, _session.Thread, _session.Faults!, faultFolder);
         context.Log.LogInformation("{Daemon} listens on {Address}", context.Name, address);
     }
 
     public async ValueTask DisposeAsync()
     {
+        if (_faults is not null)
+        {
+            await _faults.DisposeAsync().ConfigureAwait(false);
+        }
+
         if (_session is not null)
         {
             if (_server is not null)

@@ -75,7 +75,7 @@ internal static class OsdDaemonVerbs
         DaemonFile file = DaemonFile.Read(folder, "osd");
         AddressRules.ParseListen(file.Listen);
         return DaemonHost.RunAsync(
-            string.Create(CultureInfo.InvariantCulture, $"osd.{file.Id}"), DaemonOptions.Logging(run), context => new OsdProcess(context, folder, file), cancellation);
+            string.Create(CultureInfo.InvariantCulture, $"osd.{file.Id}"), DaemonOptions.Logging(run), context => new OsdProcess(context, folder, file, DaemonOptions.FaultFolder(run)), cancellation);
     });
 
     /// <summary>The CRUSH weight of a disk.</summary>

@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Logging;
 using Storage.Cli.Configuration;
+using Storage.Cli.Faults.Injection;
 using Storage.Messaging;
 using Storage.Messaging.Tcp;
 using Storage.ObjectStore.Device;
@@ -10,17 +11,24 @@ using Storage.Reactor;
 namespace Storage.Cli.Daemons;
 
 /// <summary>An OSD as a process: its loop, its store, its messenger.</summary>
-internal sealed class OsdProcess(DaemonContext context, string folder, DaemonFile file) : IDaemon
+internal sealed class OsdProcess(DaemonContext context, string folder, DaemonFile file, string? faultFolder) : IDaemon
 {
+    private FaultSocket? _faults;
     private LoopThread? _thread;
     private DiskObjectStore? _store;
     private OsdDaemon? _daemon;
 
     /// <summary>Opens the store in a folder; on the loop.</summary>
-    public static Task<DiskObjectStore> OpenStoreAsync(ReactorLoop loop, string folder) => DiskObjectStore.OpenAsync(
-        loop,
-        new ReactorBlockDevice(loop, Path.Combine(folder, DiskObjectStore.BlockFileName)),
-        Path.Combine(folder, DiskObjectStore.DatabaseName));
+    public static Task<DiskObjectStore> OpenStoreAsync(ReactorLoop loop, string folder, FaultPoints? faults = null)
+    {
+        IBlockDevice device = new ReactorBlockDevice(loop, Path.Combine(folder, DiskObjectStore.BlockFileName));
+        if (faults is not null)
+        {
+            device = faults.Device = new FaultyBlockDevice(loop, device);
+        }
+
+        return DiskObjectStore.OpenAsync(loop, device, Path.Combine(folder, DiskObjectStore.DatabaseName));
+    }
 
     public async Task StartAsync(CancellationToken cancellation)
     {
@@ -32,9 +40,10 @@ internal sealed class OsdProcess(DaemonContext context, string folder, DaemonFil
             MonitorAddresses = file.MonitorAddresses(),
         };
         _thread = new LoopThread(context.Name, context.Fail);
+        FaultPoints? points = faultFolder is null ? null : new FaultPoints(_thread.Loop);
         await _thread.InvokeAsync(async () =>
         {
-            _store = await OpenStoreAsync(_thread.Loop, folder);
+            _store = await OpenStoreAsync(_thread.Loop, folder, points);
             OsdIdentity identity = OsdDaemon.ReadIdentity(_store)
                 ?? throw new InvalidOperationException($"the store in {folder} belongs to no OSD; make it again with storage osd mkfs");
             if (identity.Fsid != file.Fsid || identity.Osd.Value != file.Id)
@@ -42,12 +51,18 @@ internal sealed class OsdProcess(DaemonContext context, string folder, DaemonFil
                 throw new InvalidOperationException($"the store in {folder} is {identity.Osd} of cluster {identity.Fsid}, but {DaemonFile.FileName} says osd.{file.Id} of {file.Fsid}");
             }
 
-            var transport = new TcpTransport(_thread.Loop, new PeerIdentity(EntityKind.Osd, (ulong)file.Id, instance), file.Fsid);
+            var transport = new TcpTransport(_thread.Loop, new PeerIdentity(EntityKind.Osd, (ulong)file.Id, instance), file.Fsid, new TcpTransportOptions { Filter = points?.Filter });
             transport.Warning += text => context.Log.LogWarning("{Warning}", text);
             _daemon = new OsdDaemon(_thread.Loop, transport, _store, options, ClientSession.NewRandom(), context.Log);
             _daemon.Failed += context.Fail;
             _daemon.Start();
         }).ConfigureAwait(false);
+        if (points is not null)
+        {
+            points.Store = _store;
+            _faults = FaultSocket.TryStart(context, _thread, points, faultFolder!);
+        }
+
         context.Log.LogInformation("{Daemon} listens on {Address}", context.Name, options.ListenAddress);
     }
 
@@ -56,6 +71,11 @@ internal sealed class OsdProcess(DaemonContext context, string folder, DaemonFil
         if (_thread is null)
         {
             return;
+        }
+
+        if (_faults is not null)
+        {
+            await _faults.DisposeAsync().ConfigureAwait(false);
         }
 
         await _thread.InvokeAsync(async () =>

@@ -3,15 +3,17 @@ using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.Logging;
 using Storage.Cli.Commands;
 using Storage.Cli.Configuration;
+using Storage.Cli.Faults.Injection;
 using Storage.S3;
 
 namespace Storage.Cli.Daemons;
 
 /// <summary><c>s3 mkfs</c> and <c>s3 run</c>: an S3 gateway as a process.</summary>
-internal sealed class S3Daemon(DaemonContext context, DaemonFile file, DaemonLogging logging) : IDaemon
+internal sealed class S3Daemon(DaemonContext context, DaemonFile file, DaemonLogging logging, string? faultFolder) : IDaemon
 {
     private readonly CancellationTokenSource _ending = new();
     private ClientSession? _session;
+    private FaultSocket? _faults;
     private WebApplication? _server;
     private Task _garbage = Task.CompletedTask;
 
@@ -25,23 +27,29 @@ internal sealed class S3Daemon(DaemonContext context, DaemonFile file, DaemonLog
         {
             DaemonFile file = GatewayFolders.Read(run, "s3", run.Get(listen));
             DaemonLogging logging = DaemonOptions.Logging(run);
-            return DaemonHost.RunAsync("s3", logging, context => new S3Daemon(context, file, logging), cancellation);
+            return DaemonHost.RunAsync("s3", logging, context => new S3Daemon(context, file, logging, DaemonOptions.FaultFolder(run)), cancellation);
         });
     }
 
     public async Task StartAsync(CancellationToken cancellation)
     {
         var options = new S3Options { Listen = AddressRules.ParseListen(file.Listen), Region = file.Region ?? "us-east-1" };
-        _session = await ClientSession.OpenAsync(file.Fsid, file.MonitorAddresses(), context.Fail, text => context.Log.LogWarning("{Warning}", text)).ConfigureAwait(false);
+        _session = await ClientSession.OpenAsync(file.Fsid, file.MonitorAddresses(), context.Fail, text => context.Log.LogWarning("{Warning}", text), faultFolder is not null).ConfigureAwait(false);
         var gateway = new S3Gateway(_session.Client, options, TimeProvider.System, context.Log);
         _server = S3Server.Build(gateway, options, logging.Apply);
         await _server.StartAsync(cancellation).ConfigureAwait(false);
         _garbage = CollectGarbageAsync(gateway);
+        _faults = faultFolder is null ? null : FaultSocket.TryStart(context, _session.Thread, _session.Faults!, faultFolder);
         context.Log.LogInformation("{Daemon} listens on {Address}", context.Name, options.Listen);
     }
 
     public async ValueTask DisposeAsync()
     {
+        if (_faults is not null)
+        {
+            await _faults.DisposeAsync().ConfigureAwait(false);
+        }
+
         await _ending.CancelAsync().ConfigureAwait(false);
         if (_server is not null)
         {

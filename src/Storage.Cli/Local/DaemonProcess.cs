@@ -12,6 +12,8 @@ internal sealed partial class DaemonProcess(ClusterFile cluster, DaemonEntry dae
 {
     private const int SignalKill = 9;
     private const int SignalTerminate = 15;
+    private const int SignalContinue = 18;
+    private const int SignalStop = 19;
     private static readonly TimeSpan s_poll = TimeSpan.FromMilliseconds(10);
 
     public DaemonEntry Daemon { get; } = daemon;
@@ -64,7 +66,7 @@ internal sealed partial class DaemonProcess(ClusterFile cluster, DaemonEntry dae
         start.ArgumentList.Add("log=$1; shift; exec 3>&1; { exec 3>&-; exec setsid -- \"$@\" </dev/null >>\"$log\" 2>&1; } & echo $! >&3");
         start.ArgumentList.Add("sh");
         start.ArgumentList.Add(LogFile);
-        foreach (string argument in (string[])[.. program, Daemon.Role, "run", "--data", Folder])
+        foreach (string argument in (string[])[.. program, Daemon.Role, "run", .. cluster.FaultInjection ? (string[])["--fault-injection"] : [], "--data", Folder])
         {
             start.ArgumentList.Add(argument);
         }
@@ -121,6 +123,36 @@ internal sealed partial class DaemonProcess(ClusterFile cluster, DaemonEntry dae
         Forget();
     }
 
+    /// <summary>Whether the process is stopped by a signal.</summary>
+    public bool IsPaused
+    {
+        get
+        {
+            try
+            {
+                // The name in parentheses may hold anything; the state follows the last of them.
+                return Pid is { } pid && File.ReadAllText(string.Create(CultureInfo.InvariantCulture, $"/proc/{pid}/stat")) is var stat && stat[(stat.LastIndexOf(')') + 2)..].StartsWith('T');
+            }
+            catch (IOException)
+            {
+                return false;
+            }
+        }
+    }
+
+    /// <summary>Stops the process where it is (SIGSTOP): it neither runs nor dies.</summary>
+    /// <returns>Whether it runs at all.</returns>
+    public bool Pause() => Pid is { } pid && SendSignal(pid, SignalStop) == 0;
+
+    /// <summary>Ends <see cref="Pause"/>.</summary>
+    public void Resume()
+    {
+        if (Pid is { } pid)
+        {
+            _ = SendSignal(pid, SignalContinue);
+        }
+    }
+
     /// <summary>The newest lines of its log, for a message.</summary>
     public string LogTail(int lines) => File.Exists(LogFile) ? string.Join('\n', File.ReadLines(LogFile).TakeLast(lines)) : "(no log)";
 
@@ -132,7 +164,7 @@ internal sealed partial class DaemonProcess(ClusterFile cluster, DaemonEntry dae
         try
         {
             string line = Encoding.UTF8.GetString(File.ReadAllBytes(string.Create(CultureInfo.InvariantCulture, $"/proc/{pid}/cmdline")));
-            return line.TrimEnd('\0').EndsWith($"{Daemon.Role}\0run\0--data\0{Folder}", StringComparison.Ordinal);
+            return line.TrimEnd('\0').EndsWith($"\0--data\0{Folder}", StringComparison.Ordinal) && line.Contains($"\0{Daemon.Role}\0run\0", StringComparison.Ordinal);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

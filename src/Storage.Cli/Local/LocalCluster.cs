@@ -106,7 +106,7 @@ internal sealed class LocalCluster(LocalRequest request, IAnsiConsole console)
     {
         int osds = request.Osds ?? 3;
         ClusterFile cluster = LocalLayout.Plan(
-            request.Folder, request.PortBase ?? LocalLayout.DefaultPortBase, request.Monitors ?? 3, osds, request.OsdBytes ?? LocalLayout.OsdSize(request.Folder, osds));
+            request.Folder, request.PortBase ?? LocalLayout.DefaultPortBase, request.Monitors ?? 3, osds, request.OsdBytes ?? LocalLayout.OsdSize(request.Folder, osds)) with { FaultInjection = request.FaultInjection };
         Directory.CreateDirectory(request.Folder);
         RefuseTakenPorts(cluster);
         cluster.Write();

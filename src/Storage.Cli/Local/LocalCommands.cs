@@ -126,11 +126,12 @@ internal static class LocalCommands
         var monitors = new Option<int?>("--mons") { Description = "Monitors; default 3." };
         var osds = new Option<int?>("--osds") { Description = "OSDs; default 3." };
         var size = new Option<string?>("--osd-size") { Description = "Size of each OSD's block file; default 8 GiB, less on a small disk." };
-        return new Verb("up", "Starts a local cluster, making it first if the folder is new.", "storage cluster up --data /tmp/c1 --port-base 20000") { portBase, monitors, osds, size }
+        var noFaults = new Option<bool>("--no-fault-injection") { Description = "A new cluster's daemons take no faults from 'storage fault'." };
+        return new Verb("up", "Starts a local cluster, making it first if the folder is new.", "storage cluster up --data /tmp/c1 --port-base 20000") { portBase, monitors, osds, size, noFaults }
             .Does((run, cancellation) =>
             {
                 string folder = ClusterFile.FindFolder(run.Data);
-                var request = new LocalRequest(folder, run.Get(portBase), run.Get(monitors), run.Get(osds), run.Get(size) is { } text ? Amount.ParseBytes(text) : null);
+                var request = new LocalRequest(folder, run.Get(portBase), run.Get(monitors), run.Get(osds), run.Get(size) is { } text ? Amount.ParseBytes(text) : null, !run.Get(noFaults));
                 return new LocalCluster(request, run.Out).UpAsync(cancellation);
             });
     }

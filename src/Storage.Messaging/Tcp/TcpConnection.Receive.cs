@@ -25,7 +25,7 @@ internal sealed partial class TcpConnection
     {
         ReadOnlySpan<byte> bytes = data.Span;
         int consumed = 0;
-        while (IsAlive && !(_open && _paused))
+        while (IsAlive && !(_open && _paused) && !InboundHeld)
         {
             ReadOnlySpan<byte> rest = bytes[consumed..];
             if (rest.IsEmpty)

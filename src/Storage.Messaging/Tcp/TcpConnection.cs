@@ -27,12 +27,14 @@ internal sealed partial class TcpConnection : IConnection, IStreamHandler
         _transport = transport;
         RemoteAddress = address;
         _handler = handler;
+        JoinFilter();
     }
 
     public TcpConnection(TcpTransport transport, Func<IConnection, IConnectionHandler?> accept)
     {
         _transport = transport;
         _accept = accept;
+        JoinFilter();
     }
 
     public PeerIdentity Peer { get; private set; }
@@ -64,31 +66,27 @@ internal sealed partial class TcpConnection : IConnection, IStreamHandler
             return;
         }
 
-        SendHello();
+        if (InboundHeld)
+        {
+            _socket.PauseReceiving();
+        }
+
+        GreetUnlessHeld();
         if (_paused)
         {
             _paused = false; // the greeting has to get through; paused again once it has
             _pauseWhenOpen = true;
         }
 
-        if (_waiting is { } waiting)
+        if (!OutboundHeld)
         {
-            _waiting = null;
-            _waitingBytes = 0;
-            foreach (Waiting message in waiting)
-            {
-                Send(message.Type, message.Body, message.Data);
-                message.Release();
-            }
+            SendWaiting();
         }
     }
 
     /// <summary>Ends a connection that never got a socket.</summary>
     public void Abandon(CloseReason reason)
     {
-        _waiting?.ForEach(static m => m.Release());
-        _waiting = null;
-        _waitingBytes = 0;
         _reason ??= reason;
         End();
     }
@@ -103,21 +101,18 @@ internal sealed partial class TcpConnection : IConnection, IStreamHandler
             return;
         }
 
-        if (_socket is null)
+        if (_socket is null || OutboundHeld)
         {
             var waiting = new Waiting(type, body.ToArray(), data.ToArray());
             (_waiting ??= []).Add(waiting);
             _waitingBytes += waiting.Length;
+            CloseIfOverfull();
             return;
         }
 
         Invariant.Holds((ushort)type >= 0x100);
         Frame((ushort)type, body, data);
-        if (_socket.QueuedBytes > _transport.Options.MaxQueuedBytes)
-        {
-            _transport.Warn($"closing the connection to {Peer} at {RemoteAddress}: {_socket.QueuedBytes} bytes wait and it takes none");
-            CloseWith(CloseReason.Unreachable);
-        }
+        CloseIfOverfull();
     }
 
     public void PauseReceiving()
@@ -137,7 +132,10 @@ internal sealed partial class TcpConnection : IConnection, IStreamHandler
     {
         _paused = false;
         _pauseWhenOpen = false;
-        _socket?.ResumeReceiving();
+        if (!InboundHeld)
+        {
+            _socket?.ResumeReceiving();
+        }
     }
 
     public void Close() => CloseWith(CloseReason.Local);
@@ -145,6 +143,11 @@ internal sealed partial class TcpConnection : IConnection, IStreamHandler
     public void OnConnected(StreamSocket socket)
     {
         _socket = socket;
+        if (InboundHeld)
+        {
+            socket.PauseReceiving();
+        }
+
         if (_accept is not null)
         {
             var remote = socket.RemoteEndPoint as IPEndPoint;
@@ -191,8 +194,29 @@ internal sealed partial class TcpConnection : IConnection, IStreamHandler
 
         _ended = true;
         _helloTimer?.Cancel();
+        _cutTimer?.Cancel();
+        _transport.Options.Filter?.Remove(this);
+        DropWaiting();
         ReleaseReceiver();
         _handler?.OnClosed(this, _reason!.Value);
+    }
+
+    private void JoinFilter()
+    {
+        if (_transport.Options.Filter is { } filter)
+        {
+            filter.Add(this);
+            ApplyFilter();
+        }
+    }
+
+    private void CloseIfOverfull()
+    {
+        if (QueuedBytes > _transport.Options.MaxQueuedBytes)
+        {
+            _transport.Warn($"closing the connection to {Peer} at {RemoteAddress}: {QueuedBytes} bytes wait and it takes none");
+            CloseWith(CloseReason.Unreachable);
+        }
     }
 
     private void CloseWith(CloseReason reason)
@@ -242,10 +266,20 @@ internal sealed partial class TcpConnection : IConnection, IStreamHandler
     {
         Hello hello = Hello.Decode(body);
         Peer = hello.Identity;
+        if (_transport.Options.Filter is not null)
+        {
+            ApplyFilter();
+            if (InboundHeld)
+            {
+                _heldHello = body.ToArray();
+                return;
+            }
+        }
+
         bool strange = hello.Fsid != Guid.Empty && _transport.Fsid != Guid.Empty && hello.Fsid != _transport.Fsid;
         if (_accept is not null)
         {
-            SendHello(); // also to a stranger: it then knows why it is turned away
+            GreetUnlessHeld(); // also to a stranger: it then knows why it is turned away
         }
 
         if (strange)

@@ -17,6 +17,9 @@ public sealed record TcpTransportOptions
 
     /// <summary>Bytes queued on one connection at which it is given up, whoever ignored the watermark. Default 256 MiB.</summary>
     public long MaxQueuedBytes { get; init; } = 256L << 20;
+
+    /// <summary>Cuts this process off from peers, in tests of failures; null, the default, where that is not allowed.</summary>
+    public MessageFilter? Filter { get; init; }
 }
 
 /// <summary>Messages over TCP, on one loop. See <see cref="FrameHeader"/> for the format.</summary>

@@ -112,7 +112,7 @@ public sealed partial class DiskObjectStore
             }
         }
 
-        if (_space.Allocated + _overlayBlocks + wanted > _super.DataUnits * _options.FullRatio)
+        if (_space.Allocated + _overlayBlocks + _withheldUnits + wanted > _super.DataUnits * _options.FullRatio)
         {
             if (_freed.Count > 0)
             {

@@ -66,7 +66,7 @@ public sealed partial class DiskObjectStore : IObjectStore, IStoreView, IDisposa
     /// <inheritdoc/>
     public StoreUsage Usage => new(
         (long)_super.DataUnits * StoreLimits.BlockSize,
-        (_space.Allocated - _freed.Count - _freeing.Count - _releasing + _overlayBlocks) * StoreLimits.BlockSize);
+        Math.Min(_space.Allocated - _freed.Count - _freeing.Count - _releasing + _overlayBlocks + _withheldUnits, _super.DataUnits) * StoreLimits.BlockSize);
 
     /// <summary>Why the store stopped accepting writes, or null while it is well.</summary>
     public Exception? Failure => _failure;
