@@ -43,6 +43,9 @@ public sealed record OsdOptions
     /// <summary>PGs that this OSD backfills at once as primary.</summary>
     public int BackfillGroups { get; init; } = 2;
 
+    /// <summary>Objects of one PG whose clones are trimmed at once, or wait for their turn.</summary>
+    public int TrimObjectsPerGroup { get; init; } = 4;
+
     /// <summary>Data bytes in one recovery message.</summary>
     public int RecoveryChunkBytes { get; init; } = 4 << 20;
 

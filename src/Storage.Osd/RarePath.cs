@@ -138,6 +138,36 @@ public enum RarePath
 
     /// <summary>The map said that this OSD is down while it runs; it came back.</summary>
     WronglyMarkedDown,
+
+    /// <summary>The first write to an object after a snapshot cloned it.</summary>
+    CloneMade,
+
+    /// <summary>A removed object left a tombstone, because clones of it live.</summary>
+    TombstoneMade,
+
+    /// <summary>A clone was copied to a member that lacked it.</summary>
+    CloneRecovered,
+
+    /// <summary>A read at a snapshot was answered from a clone.</summary>
+    ReadFromClone,
+
+    /// <summary>A clone that a divergent entry had made was removed.</summary>
+    DivergentCloneRolledBack,
+
+    /// <summary>A write made a clone that sorts behind the cursor of a copy which is being filled, but not its object.</summary>
+    CloneBehindCursor,
+
+    /// <summary>A write was refused because its sender's list of snapshots was old.</summary>
+    StaleSnapshotsRefused,
+
+    /// <summary>An object was put back to what it was at a snapshot, from a clone.</summary>
+    RolledBackToSnapshot,
+
+    /// <summary>A clone that shows no snapshot any more was removed.</summary>
+    CloneTrimmed,
+
+    /// <summary>Trimming went on in a new interval.</summary>
+    TrimResumed,
 }
 
 /// <summary>Counts of <see cref="RarePath"/>.</summary>

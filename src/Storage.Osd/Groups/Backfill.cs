@@ -83,6 +83,28 @@ internal sealed class Backfill
         }
     }
 
+    /// <summary>Whether the target holds an object of the batch as it is now.</summary>
+    public bool IsDone(ObjectId id) => InBatch && _done.Contains(id);
+
+    /// <summary>The target got a clone together with its object, which is done.</summary>
+    public void NoteDone(ObjectId id)
+    {
+        if (InBatch && (End is null || id <= End))
+        {
+            _done.Add(id);
+        }
+    }
+
+    /// <summary>An object after the cursor changed and the target was not given the change: if the batch covers it, it is copied (again).</summary>
+    public void NoteStale(ObjectId id)
+    {
+        if (InBatch && (End is null || id <= End))
+        {
+            _done.Remove(id);
+            AddPending(id);
+        }
+    }
+
     /// <summary>A write to an object after the cursor: says whether the target holds the object's present version, so that the
     /// write's data applies to it. If not, and the batch covers the object, it will be copied (again).</summary>
     public bool NoteWrite(ObjectId id)

@@ -9,6 +9,8 @@ internal sealed class ClientOperation
 {
     private byte[] _steps = new byte[256];
     private int _stepsLength;
+    private byte[] _snapshots = [];
+    private int _snapshotsLength;
 
     public IConnection Connection { get; private set; } = null!;
 
@@ -25,6 +27,14 @@ internal sealed class ClientOperation
     public OperationFlags Flags { get; private set; }
 
     public ulong ReadSnapshot { get; private set; }
+
+    public ulong SnapshotBarrier { get; private set; }
+
+    /// <summary>Snapshots of what is written to, newest first, packed.</summary>
+    public ReadOnlySpan<byte> Snapshots => _snapshots.AsSpan(0, _snapshotsLength);
+
+    /// <summary>For reads: the object that shows what is asked for. Set when the read begins to run.</summary>
+    public ObjectId Target { get; set; } = null!;
 
     public int StepCount { get; private set; }
 
@@ -46,6 +56,15 @@ internal sealed class ClientOperation
         Object = id;
         Flags = request.Flags;
         ReadSnapshot = request.ReadSnapshot;
+        SnapshotBarrier = request.SnapshotBarrier;
+        Target = id;
+        if (_snapshots.Length < request.Snapshots.Length)
+        {
+            _snapshots = new byte[request.Snapshots.Length];
+        }
+
+        request.Snapshots.CopyTo(_snapshots);
+        _snapshotsLength = request.Snapshots.Length;
         StepCount = request.StepCount;
         Arrived = now;
         if (_steps.Length < request.Steps.Length)
@@ -65,5 +84,6 @@ internal sealed class ClientOperation
         Data = default;
         Connection = null!;
         Object = null!;
+        Target = null!;
     }
 }

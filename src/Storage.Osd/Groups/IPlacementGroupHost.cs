@@ -109,4 +109,5 @@ internal sealed class OsdCounters
     public long RecoveryBytes;
     public long ReadErrors;
     public long RepairedErrors;
+    public long TrimmedClones;
 }

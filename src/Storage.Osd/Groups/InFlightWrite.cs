@@ -19,7 +19,19 @@ internal sealed class InFlightWrite
     /// <summary>Backfill targets that get the entry without the data, because they do not have the object yet.</summary>
     public readonly List<Storage.Cluster.OsdId> EntryOnly = [];
 
+    /// <summary>Clones of the entry that such a target has to take account of all the same: they sort behind its cursor.</summary>
+    public readonly List<(Storage.Cluster.OsdId Osd, ulong Snapshot)> Behind = [];
+
     public PgVersionAndCounts Counts;
+
+    /// <summary>What the entry does to clones, until it is made.</summary>
+    public CloneEffect[] Effects = [];
+
+    /// <summary>Bytes of a clone that it makes.</summary>
+    public long CloneBytes;
+
+    /// <summary>It trims clones.</summary>
+    public bool IsTrim;
 
     public void Reset()
     {
@@ -28,6 +40,10 @@ internal sealed class InFlightWrite
         Transaction.Clear();
         Retries.Clear();
         EntryOnly.Clear();
+        Behind.Clear();
+        Effects = [];
+        CloneBytes = 0;
+        IsTrim = false;
     }
 }
 

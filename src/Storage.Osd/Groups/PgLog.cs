@@ -16,16 +16,26 @@ internal enum LogEntryKind : byte
     Delete = 2,
 }
 
+/// <summary>What an entry did to a clone of its object. The clone's version afterwards is the entry's.</summary>
+/// <param name="Snapshot">The clone's number.</param>
+/// <param name="Kind">What happened.</param>
+/// <param name="Prior">The clone's version before, Zero if it did not exist.</param>
+internal readonly record struct CloneEffect(ulong Snapshot, LogEntryKind Kind, PgVersion Prior);
+
 /// <summary>One write in a PG's log. Immutable.</summary>
 /// <param name="Version">Its place; the object's version afterwards.</param>
 /// <param name="Prior">The object's version before, Zero if it did not exist.</param>
 /// <param name="Object">The object.</param>
 /// <param name="Kind">What happened.</param>
-/// <param name="Operation">The client operation.</param>
+/// <param name="Operation">The client operation; the default for what the group does itself.</param>
 /// <param name="Reply">The packed answers of its steps if one of them carries bytes, else empty; a retry gets them again.</param>
-internal sealed record PgLogEntry(PgVersion Version, PgVersion Prior, ObjectId Object, LogEntryKind Kind, OperationId Operation, byte[] Reply)
+/// <param name="Clones">What happened to clones of the object in the same transaction.</param>
+internal sealed record PgLogEntry(PgVersion Version, PgVersion Prior, ObjectId Object, LogEntryKind Kind, OperationId Operation, byte[] Reply, CloneEffect[] Clones)
 {
-    private const byte FormatVersion = 1;
+    private const byte FormatVersion = 2;
+
+    /// <summary>A client asked for it.</summary>
+    public bool IsClients => Operation.Sequence != 0;
 
     public void Encode(WireWriter writer)
     {
@@ -37,6 +47,13 @@ internal sealed record PgLogEntry(PgVersion Version, PgVersion Prior, ObjectId O
         writer.WriteUInt64(Operation.Sequence);
         Object.Encode(writer);
         writer.WriteBytes(Reply);
+        writer.WriteInt32(Clones.Length);
+        foreach (CloneEffect effect in Clones)
+        {
+            writer.WriteUInt64(effect.Snapshot);
+            writer.WriteByte((byte)effect.Kind);
+            writer.WriteVersion(effect.Prior);
+        }
     }
 
     public static PgLogEntry Decode(ref WireReader reader)
@@ -48,8 +65,19 @@ internal sealed record PgLogEntry(PgVersion Version, PgVersion Prior, ObjectId O
         var operation = new OperationId(reader.ReadUInt64(), reader.ReadUInt64());
         ObjectId id = ObjectId.Decode(ref reader);
         ReadOnlySpan<byte> reply = reader.ReadBytes();
+        int count = reader.ReadCount(21);
+        CloneEffect[] clones = count == 0 ? [] : new CloneEffect[count];
+        for (int i = 0; i < count; i++)
+        {
+            clones[i] = new CloneEffect(reader.ReadUInt64(), (LogEntryKind)reader.ReadByte(), reader.ReadPgVersion());
+            if (clones[i].Kind is not (LogEntryKind.Modify or LogEntryKind.Delete) || clones[i].Snapshot is 0 or > SnapshotIntervals.LargestId)
+            {
+                throw new MalformedDataException($"log entry {version} does {(byte)clones[i].Kind} to clone {clones[i].Snapshot}");
+            }
+        }
+
         return kind is LogEntryKind.Modify or LogEntryKind.Delete
-            ? new PgLogEntry(version, prior, id, kind, operation, reply.IsEmpty ? [] : reply.ToArray())
+            ? new PgLogEntry(version, prior, id, kind, operation, reply.IsEmpty ? [] : reply.ToArray(), clones)
             : throw new MalformedDataException($"log entry {version} of unknown kind {(byte)kind}");
     }
 }
@@ -127,7 +155,10 @@ internal sealed class PgLog
     {
         Invariant.Holds(_entries.Count == 0 || entry.Version > _entries[^1].Version);
         _entries.Add(entry);
-        _operations[entry.Operation] = entry.Version;
+        if (entry.IsClients)
+        {
+            _operations[entry.Operation] = entry.Version;
+        }
     }
 
     public void AddDuplicate(DuplicateEntry duplicate)
@@ -212,7 +243,10 @@ internal sealed class PgLog
                 _operations.Remove(entry.Operation);
             }
 
-            _duplicates.Enqueue(new DuplicateEntry(entry.Operation, entry.Version));
+            if (entry.IsClients)
+            {
+                _duplicates.Enqueue(new DuplicateEntry(entry.Operation, entry.Version));
+            }
         }
 
         return trimmed;

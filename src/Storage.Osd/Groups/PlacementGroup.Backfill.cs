@@ -154,7 +154,7 @@ internal sealed partial class PlacementGroup
         bool more = _host.Store.ListObjects(_collection, cursor, BatchObjects, ids);
         foreach (ObjectId id in ids)
         {
-            if (id != MetaObject && id.Snapshot != ReceivingSnapshot && (cursor is null || id > cursor))
+            if (IsContent(id) && (cursor is null || id > cursor))
             {
                 objects.Add((id, LocalVersion(id)));
             }

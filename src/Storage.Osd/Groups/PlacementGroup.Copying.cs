@@ -325,7 +325,7 @@ internal sealed partial class PlacementGroup
         bool expected = IsPrimary
             ? _recovering.TryGetValue(id, out Recovery? recovery) && recovery.Source == from && recovery.Version == version && _missing.ContainsKey(id)
             : from == Primary && _replicaActive;
-        if (!expected || id == MetaObject || id.Snapshot == ReceivingSnapshot)
+        if (!expected || !IsContent(id))
         {
             return;
         }
@@ -347,10 +347,10 @@ internal sealed partial class PlacementGroup
     private void ApplyPush(OsdId from, ObjectId id, PgVersion version, byte flags, ref WireReader reader, BufferSegment data)
     {
         bool first = (flags & FirstPiece) != 0, last = (flags & LastPiece) != 0 || (flags & RemovePiece) != 0;
-        ObjectId target = first && last ? id : id.WithSnapshot(ReceivingSnapshot);
+        ObjectId target = first && last ? id : ReceivingOf(id);
         if ((flags & RemovePiece) != 0)
         {
-            _transaction.Remove(_collection, id);
+            RemoveObject(_transaction, id);
         }
         else
         {
@@ -370,7 +370,16 @@ internal sealed partial class PlacementGroup
                 }
             }
 
-            DecodePush(target, ref reader, data, last);
+            ReadOnlyMemory<byte> snapshots = DecodePush(target, ref reader, data, last);
+            if (last && id.Snapshot == ObjectId.NoSnapshot)
+            {
+                IndexReceived(id, target, first, snapshots);
+            }
+            else if (last)
+            {
+                _host.Reached(RarePath.CloneRecovered);
+            }
+
             if (last && !first)
             {
                 _transaction.Move(_collection, target, _collection, id);
@@ -407,13 +416,29 @@ internal sealed partial class PlacementGroup
         }
     }
 
-    private void DecodePush(ObjectId target, ref WireReader reader, BufferSegment data, bool last)
+    // The whole object is there now: its snapshot set takes the old one's place in the index.
+    private void IndexReceived(ObjectId id, ObjectId target, bool first, ReadOnlyMemory<byte> snapshots)
     {
+        if (!first)
+        {
+            _host.Store.TryGetAttribute(_collection, target, SnapSet.Attribute, out snapshots); // came with the first piece
+        }
+
+        _host.Store.TryGetAttribute(_collection, id, SnapSet.Attribute, out ReadOnlyMemory<byte> before);
+        SnapshotIndex.Update(_transaction, _collection, id, before.Span, snapshots.Span);
+    }
+
+    // Returns the packed snapshot set that the piece brought, if any.
+    private ReadOnlyMemory<byte> DecodePush(ObjectId target, ref WireReader reader, BufferSegment data, bool last)
+    {
+        ReadOnlyMemory<byte> snapshots = default;
         long size = reader.ReadInt64();
         for (int i = reader.ReadCount(8); i > 0; i--)
         {
             string name = reader.ReadString();
-            _transaction.SetAttribute(_collection, target, name, reader.ReadBytes().ToArray());
+            byte[] value = reader.ReadBytes().ToArray();
+            snapshots = name == SnapSet.Attribute ? value : snapshots;
+            _transaction.SetAttribute(_collection, target, name, value);
         }
 
         for (int i = reader.ReadCount(8); i > 0; i--)
@@ -444,6 +469,8 @@ internal sealed partial class PlacementGroup
         {
             _transaction.Truncate(_collection, target, size);
         }
+
+        return snapshots;
     }
 
     private void OnPushDurable(OsdId from, ObjectId id, PgVersion version)
@@ -482,7 +509,7 @@ internal sealed partial class PlacementGroup
         _host.Reached(RarePath.ReceivedPartsDropped);
         foreach (ObjectId id in _receiving.Keys)
         {
-            _transaction.Remove(_collection, id.WithSnapshot(ReceivingSnapshot));
+            _transaction.Remove(_collection, ReceivingOf(id));
             _transaction.RemoveOmap(_collection, MetaObject, ObjectKey('T', id));
         }
 

@@ -109,6 +109,7 @@ internal sealed partial class PlacementGroup
         {
             PeeringStep();
             RecoverySourcesChanged();
+            TrimMapChanged();
             RetryWaiting();
         }
     }
@@ -163,5 +164,6 @@ internal sealed partial class PlacementGroup
         AbandonWrites();
         AbandonRecovery();
         AbandonBackfill();
+        AbandonTrim();
     }
 }

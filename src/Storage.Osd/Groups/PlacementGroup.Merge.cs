@@ -131,34 +131,38 @@ internal sealed partial class PlacementGroup
             _transaction.RemoveOmap(_collection, MetaObject, PgLog.Key('L', entry.Version));
         }
 
-        var latest = new Dictionary<ObjectId, PgLogEntry>();
+        var latest = new Dictionary<ObjectId, PgVersion>();
         foreach (PgLogEntry entry in segment.Entries)
         {
             if (entry.Version > common)
             {
                 _log.Add(entry);
                 PersistEntry(_transaction, entry);
-                latest[entry.Object] = entry;
+                latest[entry.Object] = entry.Kind == LogEntryKind.Delete ? PgVersion.Zero : entry.Version;
+                foreach (CloneEffect effect in entry.Clones)
+                {
+                    latest[entry.Object.WithSnapshot(effect.Snapshot)] = effect.Kind == LogEntryKind.Delete ? PgVersion.Zero : entry.Version;
+                }
             }
         }
 
         _info.LastUpdate = segment.Head > common ? segment.Head : common;
         Invariant.Holds(_log.Count == 0 ? _info.LastUpdate == _info.LogTail : _log.Entries[^1].Version == _info.LastUpdate);
-        foreach (PgLogEntry entry in latest.Values)
+        foreach ((ObjectId id, PgVersion version) in latest)
         {
             if (Mutations.Active(Mutation.MissingNotNoted))
             {
                 break;
             }
 
-            Require(entry.Object, entry.Kind == LogEntryKind.Delete ? PgVersion.Zero : entry.Version);
+            Require(id, version);
         }
 
         RollBack(divergent, latest, common);
         return true;
     }
 
-    private void RollBack(List<PgLogEntry> divergent, Dictionary<ObjectId, PgLogEntry> latest, PgVersion common)
+    private void RollBack(List<PgLogEntry> divergent, Dictionary<ObjectId, PgVersion> latest, PgVersion common)
     {
         if (divergent.Count == 0 || Mutations.Active(Mutation.KeepsDivergentObjects))
         {
@@ -171,15 +175,31 @@ internal sealed partial class PlacementGroup
         var done = new HashSet<ObjectId>();
         foreach (PgLogEntry entry in divergent)
         {
-            if (!latest.ContainsKey(entry.Object) && done.Add(entry.Object))
+            RollBackObject(entry.Object, entry.Prior);
+            foreach (CloneEffect effect in entry.Clones)
             {
-                Invariant.Holds(entry.Prior <= common);
-                Require(entry.Object, entry.Prior);
-                if (_missing.ContainsKey(entry.Object))
+                if (RollBackObject(entry.Object.WithSnapshot(effect.Snapshot), effect.Prior))
                 {
-                    _host.Reached(RarePath.DivergentObjectMissing);
+                    _host.Reached(RarePath.DivergentCloneRolledBack);
                 }
             }
+        }
+
+        bool RollBackObject(ObjectId id, PgVersion prior)
+        {
+            if (latest.ContainsKey(id) || !done.Add(id))
+            {
+                return false;
+            }
+
+            Invariant.Holds(prior <= common);
+            Require(id, prior);
+            if (_missing.ContainsKey(id))
+            {
+                _host.Reached(RarePath.DivergentObjectMissing);
+            }
+
+            return true;
         }
     }
 
@@ -191,7 +211,7 @@ internal sealed partial class PlacementGroup
             ClearMissing(_transaction, id);
             if (!Mutations.Active(Mutation.DeleteNotRecovered))
             {
-                _transaction.Remove(_collection, id);
+                RemoveObject(_transaction, id);
             }
         }
         else if (!_info.Covers(id))

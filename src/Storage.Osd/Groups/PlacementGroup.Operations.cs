@@ -91,16 +91,16 @@ internal sealed partial class PlacementGroup
     private void Run(ClientOperation operation)
     {
         bool ready = operation.IsWrite ? IsWritable(operation.Object) : !_missing.ContainsKey(operation.Object) || Mutations.Active(Mutation.ReadsMissing);
+        ObjectId wanted = operation.Object;
+        if (ready && !operation.IsWrite)
+        {
+            operation.Target = wanted = ResolveRead(operation);
+            ready = !_missing.ContainsKey(wanted) || Mutations.Active(Mutation.ReadsMissing);
+        }
+
         if (!ready)
         {
-            if (!_waitingForObject.TryGetValue(operation.Object, out Queue<ClientOperation>? queue))
-            {
-                _waitingForObject.Add(operation.Object, queue = new Queue<ClientOperation>());
-            }
-
-            queue.Enqueue(operation);
-            _host.Reached(RarePath.WaitedForObject);
-            RecoverFirst(operation.Object);
+            WaitFor(operation, wanted);
             return;
         }
 
@@ -121,6 +121,19 @@ internal sealed partial class PlacementGroup
         {
             RunRead(operation);
         }
+    }
+
+    // Goes on when the object is at hand on all members and is not being copied.
+    private void WaitFor(ClientOperation operation, ObjectId wanted)
+    {
+        if (!_waitingForObject.TryGetValue(wanted, out Queue<ClientOperation>? queue))
+        {
+            _waitingForObject.Add(wanted, queue = new Queue<ClientOperation>());
+        }
+
+        queue.Enqueue(operation);
+        _host.Reached(RarePath.WaitedForObject);
+        RecoverFirst(wanted);
     }
 
     // An object's copies may change only while all of them are at hand and none is being copied.

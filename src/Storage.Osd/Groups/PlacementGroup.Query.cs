@@ -65,6 +65,11 @@ internal sealed partial class PlacementGroup
                     Add("clean");
                 }
 
+                if (!SnapshotsToTrim.IsEmpty && IsClean)
+                {
+                    Add(CanTrim ? "snaptrim" : "snaptrim_wait");
+                }
+
                 if (MissingCopies > 0)
                 {
                     Add(_recovering.Count > 0 ? "recovering" : _unfound.Count > 0 ? "recovery_unfound" : "recovery_wait");
@@ -102,7 +107,11 @@ internal sealed partial class PlacementGroup
         }
 
         long undersized = Math.Max(0, _pool.Size - _acting.Length) * _info.Objects;
-        return new PgStatistics(Id, State, _up, _acting, _info.LastUpdate, _info.Objects, _info.Bytes, MissingCopies + undersized, misplaced, _unfound.Count, _info.ScrubErrors);
+        return new PgStatistics(Id, State, _up, _acting, _info.LastUpdate, _info.Objects, _info.Bytes, MissingCopies + undersized, misplaced, _unfound.Count, _info.ScrubErrors)
+        {
+            PurgedSnapshots = _purged,
+            SnapshotsToTrim = (long)SnapshotsToTrim.Count,
+        };
     }
 
     /// <summary>Explains the group: state, intervals, whom it waits for and why.</summary>
@@ -128,6 +137,9 @@ internal sealed partial class PlacementGroup
             json.WriteNumber("objects_recovering", _recovering.Count);
             json.WriteNumber("writes_in_flight", _inFlight.Count);
             json.WriteNumber("operations_waiting", WaitingOperations);
+            json.WriteString("snapshots_to_trim", SnapshotsToTrim.ToString());
+            json.WriteString("snapshots_purged", _purged.ToString());
+            json.WriteNumber("objects_trimming", _trimming.Count);
             json.WriteString("waiting_for", WaitingFor());
             WriteOsds(json, "blocked_by", [.. _blockedBy]);
             json.WriteStartArray("past_intervals");

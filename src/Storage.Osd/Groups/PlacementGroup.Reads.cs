@@ -58,7 +58,12 @@ internal sealed partial class PlacementGroup
         ReadOperation read = _readPool.TryPop(out ReadOperation? pooled) ? pooled : new ReadOperation();
         read.Operation = operation;
         read.Interval = Interval;
-        read.Version = LocalVersion(operation.Object);
+        read.Version = LocalVersion(operation.Target);
+        if (operation.Target.Snapshot is not (ObjectId.NoSnapshot or 0))
+        {
+            _host.Reached(RarePath.ReadFromClone);
+        }
+
         read.After = _writing.TryGetValue(operation.Object, out ObjectWrites writes) ? writes.Last : PgVersion.Zero;
         read.Pending = 1;
         read.Status = ReadStatus.Ok;
@@ -71,11 +76,14 @@ internal sealed partial class PlacementGroup
         {
             OperationStep step = OperationStep.Decode(ref reader);
             int before = read.Reply.Length;
-            read.Result = step.Code == OperationCode.Read
-                ? ReadData(read, in step)
-                : operation.Object.Name.Length == 0 && step.Code != OperationCode.ListObjects
-                    ? ResultCode.Invalid
-                    : WriteEvaluation.ReadMetadata(_host.Store, _collection, operation.Object, read.Version, in step, read.Reply);
+            read.Result = step.Code switch
+            {
+                OperationCode.Read => ReadData(read, in step),
+                OperationCode.ListObjects => WriteEvaluation.ListObjects(_host.Store, _collection, _pool.SnapshotSequence > 0, in step, read.Reply),
+                _ when operation.Object.Name.Length == 0 => ResultCode.Invalid,
+                OperationCode.ListSnapshots => ListSnapshots(operation.Object, read.Reply),
+                _ => WriteEvaluation.ReadMetadata(_host.Store, _collection, operation.Target, read.Version, in step, read.Reply),
+            };
             if (read.Reply.Length == before)
             {
                 OperationReply.EncodeStep(read.Reply, read.Result, 0, default);
@@ -90,7 +98,7 @@ internal sealed partial class PlacementGroup
 
     private ResultCode ReadData(ReadOperation read, in OperationStep step)
     {
-        ObjectId id = read.Operation.Object;
+        ObjectId id = read.Operation.Target;
         if (!_host.Store.TryStat(_collection, id, out long size))
         {
             return ResultCode.NotFound;
@@ -201,7 +209,7 @@ internal sealed partial class PlacementGroup
     {
         if (status != ReadStatus.NotFound)
         {
-            MarkDamaged(operation.Object);
+            MarkDamaged(operation.Target);
         }
 
         Execute(operation);

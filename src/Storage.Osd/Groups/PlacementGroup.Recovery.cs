@@ -424,6 +424,7 @@ internal sealed partial class PlacementGroup
             }
         }
 
+        ContinueTrim();
         _host.StateChanged();
     }
 }

@@ -15,6 +15,7 @@ internal sealed partial class PlacementGroup
     private readonly List<DeferredReply> _deferred = [];
     private readonly List<BufferSegment> _pieces = [];
     private readonly Queue<StalledWrite> _stalled = new();
+    private readonly List<ObjectId> _behindMissing = [];
     private readonly Stack<Transaction> _replicaTransactions = new();
 
     // Every version up to here is durable on all members, and nothing after it is known to be.
@@ -31,7 +32,7 @@ internal sealed partial class PlacementGroup
     private readonly record struct DeferredReply(PgVersion After, ClientOperation Operation, ResultCode Result, PgVersion Version, int StepCount, byte[] Steps, BufferSegment[] Data);
 
     // A write that this full disk could not take yet; those after it wait too.
-    private sealed record StalledWrite(OsdId Primary, Epoch Interval, PgLogEntry Entry, bool WithData, PgVersionAndCounts Counts, Transaction Transaction);
+    private sealed record StalledWrite(OsdId Primary, Epoch Interval, PgLogEntry Entry, bool WithData, ulong[] Behind, PgVersionAndCounts Counts, Transaction Transaction);
 
     private void RunWrite(ClientOperation operation)
     {
@@ -41,8 +42,21 @@ internal sealed partial class PlacementGroup
             return;
         }
 
+        if (!TryJudgeSnapshots(operation, out ulong newest, out ResultCode refusal))
+        {
+            Refuse(operation, refusal);
+            return;
+        }
+
+        SnapHead head = PeekSnapshots(operation.Object);
+        if (newest > head.Sequence && IsBeingCopied(operation.Object.WithSnapshot(newest)))
+        {
+            WaitFor(operation, operation.Object.WithSnapshot(newest)); // what is there is being removed from a copy that is filled
+            return;
+        }
+
         InFlightWrite write = _writePool.TryPop(out InFlightWrite? pooled) ? pooled : new InFlightWrite();
-        var evaluation = new WriteEvaluation(_host.Store, _collection, _host.Options.LargestObjectBytes, LocalVersion(operation.Object), operation, write.Transaction, _steps);
+        var evaluation = new WriteEvaluation(_host.Store, _collection, _host.Options.LargestObjectBytes, LocalVersion(operation.Object), head, _pool, operation, write.Transaction, _steps);
         ResultCode result = evaluation.Run();
         if (result == ResultCode.Ok && evaluation.Grows && (_map.Flags & ClusterFlags.Full) != 0 && (operation.Flags & OperationFlags.FullTry) == 0)
         {
@@ -62,33 +76,60 @@ internal sealed partial class PlacementGroup
             return;
         }
 
-        Commit(operation, write, in evaluation);
+        if (evaluation.RollbackSource is { } source && !IsWritable(source))
+        {
+            Recycle(write);
+            WaitFor(operation, source);
+            return;
+        }
+
+        Commit(operation, write, in evaluation, in head, newest);
     }
 
-    private void Commit(ClientOperation operation, InFlightWrite write, in WriteEvaluation evaluation)
+    private void Commit(ClientOperation operation, InFlightWrite write, in WriteEvaluation evaluation, in SnapHead head, ulong newest)
     {
-        // Invariant 1: all members are at hand, and there are enough of them.
-        Invariant.Holds(CanServe && HasUpThru());
         ObjectId id = operation.Object;
         var version = new PgVersion(Interval, _info.LastUpdate.Number + 1);
-        Invariant.Holds(version > _info.LastUpdate);
-        PgVersion prior = evaluation.Existed ? evaluation.Prior : PgVersion.Zero;
-        if (evaluation.Exists)
+        bool stands = head.Packed.IsEmpty && newest == 0 ? evaluation.Exists : KeepForSnapshots(operation, write, in evaluation, in head, newest, version);
+        if (stands)
         {
             write.Transaction.SetAttribute(_collection, id, VersionAttribute, EncodeVersion(version));
         }
 
         byte[] reply = evaluation.HasInline ? _steps.ToArray() : [];
-        write.Entry = new PgLogEntry(version, prior, id, evaluation.Exists ? LogEntryKind.Modify : LogEntryKind.Delete, operation.Id, reply);
+        write.Operation = operation;
+        write.Entry = new PgLogEntry(version, evaluation.Prior, id, stands ? LogEntryKind.Modify : LogEntryKind.Delete, operation.Id, reply, write.Effects);
+        long objects = (evaluation.Exists ? 1 : 0) - (evaluation.Existed ? 1 : 0) + write.Effects.Length;
+        if (!CommitEntry(write, objects, evaluation.SizeAfter - evaluation.SizeBefore + write.CloneBytes, evaluation.RollbackSource))
+        {
+            _host.Reached(RarePath.NoSpace);
+            Recycle(write);
+            Refuse(operation, ResultCode.NoSpace);
+            return;
+        }
+
+        _host.Counters.Writes++;
+        _host.Counters.WriteBytes += operation.Data.Length;
+    }
+
+    // Applies a write here and sends it to the members. Its data may rest on another object than the entry's, the source.
+    // False if there is no room: then nothing was applied and nobody was told, as if it had never been.
+    private bool CommitEntry(InFlightWrite write, long objectsAdded, long bytesAdded, ObjectId? source)
+    {
+        // Invariant 1: all members are at hand, and there are enough of them.
+        Invariant.Holds(CanServe && HasUpThru());
+        ObjectId id = write.Entry.Object;
+        PgVersion version = write.Entry.Version;
+        Invariant.Holds(version > _info.LastUpdate);
         PgVersion before = _info.LastUpdate;
         long objects = _info.Objects, bytes = _info.Bytes;
-        _info.Objects += (evaluation.Exists ? 1 : 0) - (evaluation.Existed ? 1 : 0);
-        _info.Bytes += evaluation.SizeAfter - evaluation.SizeBefore;
+        _info.Objects += objectsAdded;
+        _info.Bytes += bytesAdded;
         _info.LastUpdate = version;
         write.Counts = new PgVersionAndCounts(ChooseTrim(), _info.Objects, _info.Bytes);
-        write.Operation = operation;
 
         _transaction.Append(write.Transaction);
+        SnapshotIndex.Follow(_host.Store, _transaction, _collection, id, write.Transaction);
         PersistEntry(_transaction, write.Entry);
         PgVersion tail = _info.LogTail;
         _info.LogTail = write.Counts.TrimTo > tail ? write.Counts.TrimTo : tail;
@@ -97,14 +138,10 @@ internal sealed partial class PlacementGroup
         TrimKeys(_transaction, write.Counts.TrimTo);
         if (!TrySubmit(_transaction, CommitKind.LocalWrite, version: version))
         {
-            // Nothing was applied and nobody was told: as if it had never been.
             _info.LastUpdate = before;
             _info.Objects = objects;
             _info.Bytes = bytes;
-            _host.Reached(RarePath.NoSpace);
-            Recycle(write);
-            Refuse(operation, ResultCode.NoSpace);
-            return;
+            return false;
         }
 
         _log.Add(write.Entry);
@@ -113,20 +150,42 @@ internal sealed partial class PlacementGroup
         ref ObjectWrites writes = ref System.Runtime.InteropServices.CollectionsMarshal.GetValueRefOrAddDefault(_writing, id, out _);
         writes.Count++;
         writes.Last = version;
-        _host.Counters.Writes++;
-        _host.Counters.WriteBytes += operation.Data.Length;
         foreach (PeerState peer in _peers.Values)
         {
             if (peer.IsActivated)
             {
-                if (!Mutations.Active(Mutation.BackfillWritesAhead) && !peer.Info.Covers(id) && peer.Backfill is { } backfill && !backfill.NoteWrite(id))
+                if (!Mutations.Active(Mutation.BackfillWritesAhead) && peer.Backfill is { } backfill)
                 {
-                    _host.Reached(RarePath.BackfillEntryOnly);
-                    write.EntryOnly.Add(peer.Osd);
+                    NoteWrite(peer, backfill, write, source);
                 }
 
                 SendWrite(peer, write);
             }
+        }
+
+        return true;
+    }
+
+    // What a member that is being filled gets of a write.
+    private void NoteWrite(PeerState peer, Backfill backfill, InFlightWrite write, ObjectId? source)
+    {
+        ObjectId id = write.Entry.Object;
+        bool withData = peer.Info.Covers(id) || backfill.NoteWrite(id);
+        if (withData && source is not null && !peer.Info.Covers(source) && !backfill.IsDone(source))
+        {
+            backfill.NoteStale(id); // it lacks what the write copies from
+            withData = false;
+        }
+
+        if (!withData)
+        {
+            _host.Reached(RarePath.BackfillEntryOnly);
+            write.EntryOnly.Add(peer.Osd);
+        }
+
+        if (write.Entry.Clones.Length > 0)
+        {
+            NoteClones(peer, backfill, write, withData);
         }
     }
 
@@ -139,6 +198,15 @@ internal sealed partial class PlacementGroup
         body.WriteInt64(write.Counts.Objects);
         body.WriteInt64(write.Counts.Bytes);
         write.Entry.Encode(body);
+        body.WriteInt32(withData ? 0 : write.Behind.Count(behind => behind.Osd == peer.Osd));
+        foreach ((OsdId osd, ulong snapshot) in write.Behind)
+        {
+            if (!withData && osd == peer.Osd)
+            {
+                body.WriteUInt64(snapshot);
+            }
+        }
+
         _pieces.Clear();
         if (withData)
         {
@@ -229,6 +297,11 @@ internal sealed partial class PlacementGroup
         if (--writes.Count == 0)
         {
             _writing.Remove(write.Entry.Object);
+        }
+
+        if (write.IsTrim)
+        {
+            OnTrimmed(write.Entry.Object);
         }
 
         if (write.Operation is { } operation)
@@ -405,15 +478,20 @@ internal sealed partial class PlacementGroup
 
         transaction.RemoveOmapRange(_collection, MetaObject, PgLog.Key('L', PgVersion.Zero), PgLog.Key('L', new PgVersion(to.Epoch, to.Number + 1)));
         int count = _log.IndexAfter(to);
+        int added = 0;
         for (int i = 0; i < count; i++)
         {
-            PersistDuplicate(transaction, new DuplicateEntry(_log.Entries[i].Operation, _log.Entries[i].Version));
+            if (_log.Entries[i].IsClients)
+            {
+                added++;
+                PersistDuplicate(transaction, new DuplicateEntry(_log.Entries[i].Operation, _log.Entries[i].Version));
+            }
         }
 
-        if (_log.Duplicates.Count + count > _host.Options.DuplicateEntries)
+        if (_log.Duplicates.Count + added > _host.Options.DuplicateEntries)
         {
             // All duplicates up to the newest one that goes lie before it in key order.
-            int surplus = _log.Duplicates.Count + count - _host.Options.DuplicateEntries;
+            int surplus = _log.Duplicates.Count + added - _host.Options.DuplicateEntries;
             DuplicateEntry last = _log.Duplicates.Take(surplus).LastOrDefault();
             transaction.RemoveOmapRange(_collection, MetaObject, PgLog.Key('D', PgVersion.Zero), PgLog.Key('D', new PgVersion(last.Version.Epoch, last.Version.Number + 1)));
         }
@@ -445,6 +523,13 @@ internal sealed partial class PlacementGroup
         bool withData = reader.ReadBoolean();
         var counts = new PgVersionAndCounts(reader.ReadPgVersion(), reader.ReadInt64(), reader.ReadInt64());
         PgLogEntry entry = PgLogEntry.Decode(ref reader);
+        int count = reader.ReadCount(8);
+        ulong[] behind = count == 0 ? [] : new ulong[count];
+        for (int i = 0; i < count; i++)
+        {
+            behind[i] = reader.ReadUInt64();
+        }
+
         _host.AccountClient(data.Length);
         if (entry.Version <= _info.LastUpdate)
         {
@@ -470,7 +555,7 @@ internal sealed partial class PlacementGroup
             transaction.Decode(ref reader, data);
             foreach (ref readonly TransactionStep step in transaction.Steps)
             {
-                if (step.Collection != _collection || step.Object is null || step.Object == MetaObject)
+                if (step.Collection != _collection || !IsOf(entry.Object, step.Object) || (step.Destination is { } destination && !IsOf(entry.Object, destination)))
                 {
                     transaction.Clear();
                     throw new MalformedDataException($"pg {Id}: a write of {entry.Object} that reaches outside the PG");
@@ -478,7 +563,7 @@ internal sealed partial class PlacementGroup
             }
         }
 
-        var write = new StalledWrite(from, Interval, entry, withData, counts, transaction);
+        var write = new StalledWrite(from, Interval, entry, withData, behind, counts, transaction);
         if (_stalled.Count > 0 || !TryApply(write))
         {
             _host.Reached(RarePath.ReplicaWriteStalled);
@@ -486,14 +571,24 @@ internal sealed partial class PlacementGroup
         }
     }
 
+    private static bool IsOf(ObjectId head, ObjectId? id) =>
+        id is not null && id.Hash == head.Hash && id.Name.Length > 0 && string.Equals(id.Name, head.Name, StringComparison.Ordinal);
+
     private bool TryApply(StalledWrite write)
     {
         Invariant.Holds(!_missing.ContainsKey(write.Entry.Object));
         Invariant.Holds(write.WithData || !_info.Covers(write.Entry.Object));
+        _behindMissing.Clear();
+        if (write.Behind.Length > 0)
+        {
+            TakeClonesBehind(write, _behindMissing);
+        }
+
         PgVersion before = _info.LastUpdate;
         PgVersion tail = _info.LogTail;
         PgVersion trim = write.Counts.TrimTo <= before ? write.Counts.TrimTo : PgVersion.Zero;
         _transaction.Append(write.Transaction);
+        SnapshotIndex.Follow(_host.Store, _transaction, _collection, write.Entry.Object, write.Transaction);
         PersistEntry(_transaction, write.Entry);
         TrimKeys(_transaction, trim);
         _info.LastUpdate = write.Entry.Version;
@@ -509,6 +604,11 @@ internal sealed partial class PlacementGroup
             _info.Objects = objects;
             _info.Bytes = bytes;
             return false;
+        }
+
+        foreach (ObjectId clone in _behindMissing)
+        {
+            _missing[clone] = write.Entry.Version;
         }
 
         _log.Add(write.Entry);

@@ -44,8 +44,11 @@ internal enum GroupPhase
 /// </summary>
 internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
 {
-    /// <summary>Snapshot number of objects that are being received; never listed, never a client's.</summary>
+    /// <summary>Snapshot number of live objects that are being received; never listed, never a client's.</summary>
     public const ulong ReceivingSnapshot = ulong.MaxValue;
+
+    /// <summary>Added to the snapshot number of clones that are being received.</summary>
+    public const ulong ReceivingClone = 1UL << 63;
 
     /// <summary>Attribute with an object's version.</summary>
     public const string VersionAttribute = "_";
@@ -261,10 +264,11 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
     {
         if (IsPrimary)
         {
+            // How far a copy is filled goes before the writes that count on it.
             ResendPeering(peer);
+            ResendBackfill(peer);
             ResendWrites(peer);
             ResendRecovery(peer);
-            ResendBackfill(peer);
         }
         else if (!IsMember && Primary == peer)
         {
@@ -280,6 +284,7 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
             TickPeering();
             TickLease();
             TickRecovery();
+            TickTrim();
         }
         else
         {

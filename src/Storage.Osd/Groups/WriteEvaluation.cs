@@ -19,22 +19,26 @@ internal struct WriteEvaluation
     private const long ListBytes = 1 << 20;
     private readonly IObjectStore _store;
     private readonly CollectionId _collection;
+    private readonly SnapHead _snapshots;
+    private readonly PoolInfo _pool;
     private readonly ClientOperation _operation;
     private readonly Transaction _transaction;
     private readonly WireWriter _reply;
     private readonly long _largest;
     private int _dataUsed;
 
-    public WriteEvaluation(IObjectStore store, CollectionId collection, long largest, PgVersion prior, ClientOperation operation, Transaction transaction, WireWriter reply)
+    public WriteEvaluation(IObjectStore store, CollectionId collection, long largest, PgVersion prior, in SnapHead snapshots, PoolInfo pool, ClientOperation operation, Transaction transaction, WireWriter reply)
     {
         _store = store;
         _collection = collection;
         _largest = largest;
+        _snapshots = snapshots;
+        _pool = pool;
         _operation = operation;
         _transaction = transaction;
         _reply = reply;
         Prior = prior;
-        Existed = store.TryStat(collection, operation.Object, out long size);
+        Existed = store.TryStat(collection, operation.Object, out long size) && !snapshots.IsTombstone;
         Exists = Existed;
         SizeBefore = Existed ? size : 0;
         SizeAfter = SizeBefore;
@@ -46,6 +50,12 @@ internal struct WriteEvaluation
     public long SizeBefore;
     public long SizeAfter;
     public PgVersion Prior;
+
+    /// <summary>A step replaced the object with all its attributes, the group's own included.</summary>
+    public bool Replaced;
+
+    /// <summary>The clone that a rollback copies from.</summary>
+    public ObjectId? RollbackSource;
     public bool Grows;
     public bool HasInline;
     public int Answered;
@@ -114,10 +124,10 @@ internal struct WriteEvaluation
                     return ResultCode.NotFound;
                 }
 
-                _transaction.Remove(_collection, id);
-                Exists = false;
-                SizeAfter = 0;
+                RemoveObject();
                 return ResultCode.Ok;
+            case OperationCode.Rollback:
+                return RollBack((ulong)step.Offset);
             case OperationCode.Create:
                 if (Exists)
                 {
@@ -165,6 +175,52 @@ internal struct WriteEvaluation
             default:
                 return RunQuery(in step);
         }
+    }
+
+    private void RemoveObject()
+    {
+        _transaction.Remove(_collection, _operation.Object);
+        Exists = false;
+        Replaced = true;
+        SizeAfter = 0;
+    }
+
+    private ResultCode RollBack(ulong snapshot)
+    {
+        if (_transaction.Count > 0 || snapshot == 0 || snapshot > _pool.SnapshotSequence)
+        {
+            return ResultCode.Invalid; // what the object was before the operation is what counts
+        }
+
+        if (_pool.RemovedSnapshots.Contains(snapshot))
+        {
+            return ResultCode.NotFound;
+        }
+
+        SnapSet set = _snapshots.ToSet();
+        ulong shown = set.Resolve(snapshot);
+        if (shown == ObjectId.NoSnapshot)
+        {
+            return ResultCode.Ok; // not changed since
+        }
+
+        if (shown == 0)
+        {
+            if (Exists)
+            {
+                RemoveObject();
+            }
+
+            return ResultCode.Ok;
+        }
+
+        RollbackSource = _operation.Object.WithSnapshot(shown);
+        _transaction.Clone(_collection, RollbackSource, _operation.Object);
+        Exists = true;
+        Replaced = true;
+        Grows = true;
+        SizeAfter = Array.Find(set.Clones, clone => clone.Id == shown)!.Size;
+        return ResultCode.Ok;
     }
 
     private void Create()
@@ -270,6 +326,8 @@ internal struct WriteEvaluation
                 case TransactionCode.SetAttribute when step.Name == name:
                     value = step.Value;
                     return true;
+                case TransactionCode.Clone:
+                    return _store.TryGetAttribute(_collection, step.Object!, name, out value);
                 case TransactionCode.Remove:
                 case TransactionCode.RemoveAttribute when step.Name == name:
                     return false;
@@ -293,6 +351,8 @@ internal struct WriteEvaluation
                 case TransactionCode.SetOmap when key.SequenceEqual(step.Key.Span):
                     value = step.Value;
                     return true;
+                case TransactionCode.Clone:
+                    return _store.TryGetOmap(_collection, step.Object!, key, out value);
                 case TransactionCode.Remove or TransactionCode.ClearOmap:
                 case TransactionCode.RemoveOmap when key.SequenceEqual(step.Key.Span):
                 case TransactionCode.RemoveOmapRange when key.SequenceCompareTo(step.Key.Span) >= 0 && key.SequenceCompareTo(step.Value.Span) < 0:
@@ -317,11 +377,6 @@ internal struct WriteEvaluation
     /// <summary>Runs a step that only reads metadata, outside of a write.</summary>
     internal static ResultCode ReadMetadata(IObjectStore store, CollectionId collection, ObjectId id, PgVersion version, in OperationStep step, WireWriter reply)
     {
-        if (step.Code == OperationCode.ListObjects)
-        {
-            return ListObjects(store, collection, in step, reply);
-        }
-
         bool exists = store.TryStat(collection, id, out long size);
         switch (step.Code)
         {
@@ -481,7 +536,8 @@ internal struct WriteEvaluation
         return ResultCode.Ok;
     }
 
-    private static ResultCode ListObjects(IObjectStore store, CollectionId collection, in OperationStep step, WireWriter reply)
+    /// <summary>Lists live objects; tombstones are looked for if there may be some.</summary>
+    internal static ResultCode ListObjects(IObjectStore store, CollectionId collection, bool mayHaveTombstones, in OperationStep step, WireWriter reply)
     {
         if (step.Length < 1)
         {
@@ -511,6 +567,11 @@ internal struct WriteEvaluation
                 if (id.Snapshot != ObjectId.NoSnapshot)
                 {
                     continue; // clones, and what is not the client's
+                }
+
+                if (mayHaveTombstones && store.TryGetAttribute(collection, id, SnapSet.Attribute, out ReadOnlyMemory<byte> packed) && SnapSet.Peek(packed).IsTombstone)
+                {
+                    continue;
                 }
 
                 if (count == limit)

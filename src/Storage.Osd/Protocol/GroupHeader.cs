@@ -9,7 +9,7 @@ namespace Storage.Osd.Protocol;
 /// <param name="Interval">First epoch of the interval in which it was sent; a message from another interval is void.</param>
 internal readonly record struct GroupHeader(PgId Group, Epoch Epoch, Epoch Interval)
 {
-    private const byte FormatVersion = 1;
+    private const byte FormatVersion = 2;
 
     public void Encode(WireWriter writer)
     {

@@ -24,7 +24,8 @@ public static class OsdMessageType
     /// <summary>Answer once durable: info, what is missing.</summary>
     public const MessageType ActivateReply = (MessageType)0x305;
 
-    /// <summary>Primary → member: a log entry and the transaction it describes.</summary>
+    /// <summary>Primary → member: a log entry and the transaction it describes; or the entry alone, with the clones of it that the member has
+    /// to take account of all the same.</summary>
     public const MessageType ReplicaWrite = (MessageType)0x306;
 
     /// <summary>Answer once durable: version.</summary>

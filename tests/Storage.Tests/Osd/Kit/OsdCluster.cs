@@ -220,7 +220,7 @@ public sealed class OsdCluster
         }
     }
 
-    private string CopyOf(int osd, PgId group, ObjectId id)
+    public string CopyOf(int osd, PgId group, ObjectId id)
     {
         var collection = new Storage.ObjectStore.CollectionId(group);
         MemoryObjectStore store = Store(osd);
