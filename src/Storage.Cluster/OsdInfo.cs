@@ -97,6 +97,9 @@ public sealed record OsdInfo
 /// <param name="AdminAddress">Where it serves the admin API (gRPC).</param>
 public sealed record MonitorInfo(ulong Id, string Name, NodeAddress Address, NodeAddress AdminAddress)
 {
+    /// <summary>Numbers from here on are of monitors that joined later: this plus the epoch that added them. Founders have lower ones.</summary>
+    public const ulong FirstAddedId = 100;
+
     internal void Encode(WireWriter writer)
     {
         writer.WriteUInt64(Id);

@@ -204,7 +204,7 @@ public sealed partial class MonitorDaemon
     private void Execute(string method, ReadOnlyMemory<byte> request, Action<RpcStatus, ReadOnlyMemory<byte>> answer)
     {
         AdminReplyTo reply = (status, message) => answer(status, status.Code == StatusCode.Ok && message is not null ? message.ToByteArray() : default);
-        _changes ??= new AdminChanges(_leader, () => _loop.Now);
+        _changes ??= new AdminChanges(_leader, () => _loop.Now, Quorum);
         _queries ??= new AdminQueries(_state, _leader, Quorum, () => _loop.Now);
         try
         {

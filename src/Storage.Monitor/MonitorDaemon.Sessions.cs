@@ -106,7 +106,7 @@ public sealed partial class MonitorDaemon
     private NodeSession? Accept(IConnection connection)
     {
         PeerIdentity peer = connection.Peer;
-        return !_isStopped && (peer.Kind != EntityKind.Monitor || Monitors.Any(monitor => monitor.Id == peer.Id)) ? new NodeSession(this, peer) : null;
+        return !_isStopped && (peer.Kind != EntityKind.Monitor || IsMember(peer.Id)) ? new NodeSession(this, peer) : null;
     }
 
     private void Submit(MonitorForward message, bool mayForward)

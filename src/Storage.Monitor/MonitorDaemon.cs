@@ -96,13 +96,18 @@ public sealed partial class MonitorDaemon : IDisposable
     public Action<Exception>? Failed { get; set; }
 
     /// <summary>Reads the Raft log, listens, and takes part. Called on the loop.</summary>
-    /// <exception cref="InvalidOperationException">The storage was not formatted.</exception>
+    /// <exception cref="InvalidOperationException">The storage was not formatted, or the cluster has removed this monitor.</exception>
     /// <exception cref="IOException">The address cannot be had.</exception>
     public void Start()
     {
         RaftStartState start = _storage.Load()
             ?? throw new InvalidOperationException($"the Raft storage of mon.{Name} is empty: format it first; a monitor that lost its disk comes back under a new id");
         _state.Restore(start.Snapshot.Data.Span);
+        if (IsRemoved)
+        {
+            throw RemovedFailure();
+        }
+
         _applied = start.Snapshot.Index;
         _raft = new RaftNode(
             new RaftOptions { Self = new NodeId(_options.Id), ElectionTicks = _options.ElectionTicks, HeartbeatTicks = 1 }, start, _random);
@@ -125,11 +130,8 @@ public sealed partial class MonitorDaemon : IDisposable
     {
         if (_raft is { Role: RaftRole.Leader } raft)
         {
-            ulong successor = _peers.Values.Where(peer => peer.IsOpen && raft.Configuration.IsVoter(new NodeId(peer.Info.Id)))
-                .OrderByDescending(peer => _matched.GetValueOrDefault(peer.Info.Id)).Select(peer => peer.Info.Id).FirstOrDefault();
-            if (successor != 0 && raft.TransferLeadership(new NodeId(successor)) == ProposeResult.Accepted)
+            if (TransferLeadership())
             {
-                SchedulePump();
                 for (int i = 0; i < 20 && raft.Role == RaftRole.Leader && !_isStopped; i++)
                 {
                     await Task.Delay(_options.RaftTick, _loop.TimeProvider);
@@ -201,6 +203,7 @@ public sealed partial class MonitorDaemon : IDisposable
 
         _policyTimer = _loop.Schedule(_options.PolicyInterval, static self => ((MonitorDaemon)self!).OnPolicyTick(), this);
         _leader.Tick(_loop.Now, UnixMilliseconds);
+        FollowMembers();
         DropHeld();
         SchedulePump();
     }
@@ -480,7 +483,8 @@ public sealed partial class MonitorDaemon : IDisposable
             }
         }
 
-        foreach (ulong gone in _peers.Keys.Where(id => Monitors.All(monitor => monitor.Id != id)).ToArray())
+        // One that the map has dropped is needed until Raft has dropped it too.
+        foreach (ulong gone in _peers.Keys.Where(id => !IsMember(id)).ToArray())
         {
             _peers[gone].Stop();
             _peers.Remove(gone);

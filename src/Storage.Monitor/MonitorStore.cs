@@ -29,7 +29,7 @@ public static partial class MonitorStore
     /// <returns>True after <see cref="Format"/>.</returns>
     public static bool IsFormatted(string folder) => File.Exists(Path.Combine(folder, FileName));
 
-    /// <summary>Makes the data folder of a founding monitor. Durable when it returns.</summary>
+    /// <summary>Makes the data folder of a monitor: a founder, or one that was added (<see cref="MonitorInfo.FirstAddedId"/>). Durable when it returns.</summary>
     /// <param name="folder">The data folder; made if it is missing.</param>
     /// <param name="options">Fsid, id and monitors are kept.</param>
     /// <param name="createdUnixMilliseconds">Now.</param>
@@ -125,11 +125,14 @@ public static partial class MonitorStore
     /// <returns>The storage, for the daemon's constructor.</returns>
     public static IRaftStorage OpenRaft(string folder, MonitorOptions options) => new FileRaftStorage(RaftFolder(folder), new NodeId(options.Id));
 
-    /// <summary>Gives a new Raft storage the founding members; for simulators, which have no folder.</summary>
+    /// <summary>Gives a new Raft storage the founding members; for simulators, which have no folder. One that joins later has none until
+    /// a leader tells it.</summary>
     /// <param name="storage">A new storage.</param>
     /// <param name="options">Its monitors are the members.</param>
-    public static void BootstrapRaft(IRaftStorage storage, MonitorOptions options) =>
-        storage.Bootstrap(RaftSnapshot.Bootstrap(new RaftConfiguration(options.Monitors.Select(monitor => new NodeId(monitor.Id)))));
+    public static void BootstrapRaft(IRaftStorage storage, MonitorOptions options) => storage.Bootstrap(RaftSnapshot.Bootstrap(
+        options.Id >= MonitorInfo.FirstAddedId
+            ? RaftConfiguration.Empty
+            : new RaftConfiguration(options.Monitors.Select(monitor => new NodeId(monitor.Id)))));
 
     private static NodeAddress ParseAddress(string text) =>
         text.Length == 0 ? default

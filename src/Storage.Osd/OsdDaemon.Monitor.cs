@@ -71,7 +71,9 @@ public sealed partial class OsdDaemon
                 return;
             }
 
-            IReadOnlyList<NodeAddress> addresses = daemon._options.MonitorAddresses;
+            // Those of the map first: the ones that the configuration names may have been replaced.
+            List<NodeAddress> addresses = [.. (daemon.Map?.Monitors.Select(monitor => monitor.Address) ?? []).Concat(daemon._options.MonitorAddresses)
+                .Where(address => !address.IsNone).Distinct()];
             _next = _next < 0 ? daemon._random.Next(addresses.Count) : (_next + 1) % addresses.Count;
             _open = false;
             _connection = daemon._transport.Connect(addresses[_next], this);

@@ -1,7 +1,9 @@
 using System.CommandLine;
 using Spectre.Console;
 using Storage.Cli.Commands;
+using Storage.Cli.Configuration;
 using Storage.Cli.Daemons;
+using Storage.Cli.Local;
 using Storage.Rpc.Admin;
 
 namespace Storage.Cli.Admin;
@@ -14,6 +16,8 @@ internal static class MonitorCommands
         "Monitors: state, and the daemon itself.",
         Status(),
         Dump(),
+        Add(),
+        Remove(),
         MonitorDaemonVerbs.Mkfs(),
         MonitorDaemonVerbs.Run());
 
@@ -37,6 +41,49 @@ internal static class MonitorCommands
             console.Write(table);
         });
     });
+
+    private static Verb Add()
+    {
+        var name = new Argument<string>("NAME") { Description = "A name of its own, as d." };
+        var address = new Option<string?>("--address") { Description = "HOST:PORT for messages; with a local cluster chosen by itself." };
+        var adminAddress = new Option<string?>("--admin-address") { Description = "HOST:PORT of the admin API." };
+        var folder = new Option<string?>("--folder") { Description = "Make its data folder here; then start it with mon run." };
+        return new Verb(
+            "add",
+            "Adds a monitor. It learns first and votes when it has caught up; a local cluster's is started at once.",
+            "storage mon add d",
+            "storage mon add d --address 127.0.0.1:7000 --admin-address 127.0.0.1:7010 --folder /var/lib/storage/mon.d") { name, address, adminAddress, folder }.Does(async (run, cancellation) =>
+        {
+            ClusterFile cluster = run.Cluster;
+            if (run.Get(address) is null && run.Get(adminAddress) is null && run.Get(folder) is null && cluster.Daemons.Any(daemon => daemon.Role == "mon"))
+            {
+                MonAddReply local = await LocalMonitors.AddLocalAsync(
+                    cluster, run.Admin, run.Get(name), line => Console.Error.WriteLine(line), cancellation).ConfigureAwait(false);
+                run.Print(local, $"mon.{run.Get(name)} votes: {local.Monitors.Count} monitors");
+                return;
+            }
+
+            if (run.Get(address) is not { } at || run.Get(adminAddress) is not { } adminAt)
+            {
+                throw new CliException("give --address and --admin-address of the new monitor.");
+            }
+
+            MonAddReply added = await LocalMonitors.AddAsync(run.Admin, run.Get(name), at, adminAt, run.Get(folder), cancellation).ConfigureAwait(false);
+            run.Print(added, run.Get(folder) is { } made
+                ? $"mon.{run.Get(name)} added with id {added.Id} (epoch {added.Epoch}); start it with: storage mon run --data {made}"
+                : $"mon.{run.Get(name)} added with id {added.Id} (epoch {added.Epoch}); make its folder by the same command with --folder on its machine");
+        });
+    }
+
+    private static Verb Remove()
+    {
+        var name = new Argument<string>("NAME") { Description = "The monitor." };
+        return new Verb("rm", "Removes a monitor; one that leads hands over first. Refused where the others would be no majority.", "storage mon rm c") { name }.Does(async (run, cancellation) =>
+        {
+            ChangeReply reply = await LocalMonitors.RemoveAsync(run.Cluster, run.Admin, run.Get(name), cancellation).ConfigureAwait(false);
+            run.Print(reply, $"mon.{run.Get(name)} is removed (epoch {reply.Epoch})");
+        });
+    }
 
     private static Verb Dump()
     {

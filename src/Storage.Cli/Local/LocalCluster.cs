@@ -44,7 +44,13 @@ internal sealed class LocalCluster(LocalRequest request, IAnsiConsole console)
         }
 
         // Stores are made while the monitors start; they need nothing from each other.
-        FormatMonitors(cluster);
+        string[] lost = FormatMonitors(cluster, isNew);
+        foreach (string name in lost)
+        {
+            Step($"{name} has lost its folder, and with it what it promised to the others: replace it with 'mon rm' and 'mon add'");
+        }
+
+        processes = [.. processes.Where(process => !lost.Contains(process.Name))];
         Start(processes, "mon");
         Task<List<(int Id, Guid Uuid)>> stores = Task.Run(() => FormatOsdsAsync(cluster), cancellation);
         FormatGateways(cluster);
@@ -54,7 +60,7 @@ internal sealed class LocalCluster(LocalRequest request, IAnsiConsole console)
         await WaitAsync("monitors in quorum", processes, cancellation, async () =>
         {
             MonStatusReply status = await admin.MonStatusAsync(new MonStatusRequest(), cancellation).ConfigureAwait(false);
-            return (status.Leader.Length > 0 && status.Quorum.Count == cluster.Monitors.Count, $"{status.Quorum.Count} of {cluster.Monitors.Count}");
+            return (status.Leader.Length > 0 && status.Quorum.Count >= cluster.Monitors.Count - lost.Length, $"{status.Quorum.Count} of {cluster.Monitors.Count}");
         }).ConfigureAwait(false);
 
         foreach ((int id, Guid uuid) in await stores.ConfigureAwait(false))
@@ -121,7 +127,7 @@ internal sealed class LocalCluster(LocalRequest request, IAnsiConsole console)
         string? conflict =
             request.Monitors is { } monitors && monitors != cluster.Monitors.Count ? $"--mons {monitors}, but it has {cluster.Monitors.Count}"
             : request.Osds is { } wanted && wanted != osds ? $"--osds {wanted}, but it has {osds}"
-            : request.PortBase is { } port && port != AddressRules.Parse(cluster.Monitors[0].Address).Port ? $"--port-base {port}, but its is {AddressRules.Parse(cluster.Monitors[0].Address).Port}"
+            : request.PortBase is { } port && port != LocalLayout.BaseOf(cluster) ? $"--port-base {port}, but its is {LocalLayout.BaseOf(cluster)}"
             : null;
         return conflict is null
             ? cluster
@@ -146,17 +152,31 @@ internal sealed class LocalCluster(LocalRequest request, IAnsiConsole console)
         }
     }
 
-    private static void FormatMonitors(ClusterFile cluster)
+    /// <summary>Makes the folders of the founding monitors.</summary>
+    /// <returns>Monitors that have run before and whose folders are gone: under their old ids they must not come back.</returns>
+    private static string[] FormatMonitors(ClusterFile cluster, bool isNew)
     {
+        var lost = new List<string>();
         Storage.Cluster.MonitorInfo[] all = [.. cluster.Monitors.Select(monitor => new Storage.Cluster.MonitorInfo(monitor.Id, monitor.Name, AddressRules.Parse(monitor.Address), AddressRules.Parse(monitor.AdminAddress)))];
         foreach (Storage.Cluster.MonitorInfo monitor in all)
         {
             string folder = Path.Combine(cluster.Folder, $"mon.{monitor.Name}");
-            if (!Monitor.MonitorStore.IsFormatted(folder))
+            if (Monitor.MonitorStore.IsFormatted(folder))
+            {
+                continue;
+            }
+
+            if (!isNew && File.Exists(Path.Combine(cluster.Folder, "log", $"mon.{monitor.Name}.log")))
+            {
+                lost.Add("mon." + monitor.Name);
+            }
+            else
             {
                 MonitorDaemonVerbs.Format(folder, cluster.Fsid, monitor.Id, all);
             }
         }
+
+        return [.. lost];
     }
 
     /// <summary>Makes the stores that are missing.</summary>

@@ -58,6 +58,30 @@ internal static class LocalLayout
         };
     }
 
+    /// <summary>The first of a cluster's ports.</summary>
+    public static int BaseOf(ClusterFile cluster) =>
+        cluster.Daemons.FirstOrDefault(daemon => daemon.Role == "nbd") is { } nbd
+            ? AddressRules.Parse(nbd.Address).Port - NbdOffset
+            : cluster.Monitors.Min(monitor => AddressRules.Parse(monitor.Address).Port);
+
+    /// <summary>Addresses for one more monitor.</summary>
+    /// <exception cref="CliException">The layout has no room for it.</exception>
+    public static (string Address, string AdminAddress) FreeMonitorAddresses(ClusterFile cluster)
+    {
+        int portBase = BaseOf(cluster);
+        for (int i = 0; i < MostMonitors; i++)
+        {
+            string address = string.Create(CultureInfo.InvariantCulture, $"127.0.0.1:{portBase + i}");
+            string adminAddress = string.Create(CultureInfo.InvariantCulture, $"127.0.0.1:{portBase + AdminOffset + i}");
+            if (cluster.Monitors.All(monitor => monitor.Address != address && monitor.AdminAddress != adminAddress))
+            {
+                return (address, adminAddress);
+            }
+        }
+
+        throw new CliException($"a local cluster has at most {MostMonitors} monitors; for more give --address, --admin-address and --folder.");
+    }
+
     /// <summary>Bytes for each OSD: 8 GiB, or less where the disk has not room for that twice over.</summary>
     public static long OsdSize(string folder, int osds)
     {

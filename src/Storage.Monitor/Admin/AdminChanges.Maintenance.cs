@@ -34,6 +34,12 @@ internal sealed partial class AdminChanges
             case "Balance":
                 Balance(BalanceRequest.Parser.ParseFrom(body), reply);
                 return true;
+            case "MonAdd":
+                AddMonitor(MonAddRequest.Parser.ParseFrom(body), reply);
+                return true;
+            case "MonRemove":
+                RemoveMonitor(MonRemoveRequest.Parser.ParseFrom(body), reply);
+                return true;
             default:
                 return false;
         }

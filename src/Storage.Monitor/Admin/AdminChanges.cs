@@ -3,6 +3,7 @@ using Google.Protobuf;
 using Storage.Cluster;
 using Storage.Crush;
 using Storage.Monitor.Core;
+using Storage.Monitor.Status;
 using Storage.Rpc;
 using Storage.Rpc.Admin;
 using OsdInfo = Storage.Cluster.OsdInfo;
@@ -14,7 +15,7 @@ namespace Storage.Monitor.Admin;
 internal delegate void AdminReplyTo(RpcStatus status, IMessage? message);
 
 /// <summary>Admin requests that change the map. Each queues a change with the leader and answers when that is committed.</summary>
-internal sealed partial class AdminChanges(MapLeader leader, Func<TimeSpan> clock)
+internal sealed partial class AdminChanges(MapLeader leader, Func<TimeSpan> clock, Func<QuorumView> quorum)
 {
     /// <summary>Starts a change.</summary>
     /// <returns>False if the method is none of these.</returns>

@@ -124,6 +124,9 @@ public sealed class MapDraft
     /// <param name="crush">The map.</param>
     public void SetCrush(CrushMap crush) => _crush = crush;
 
+    /// <summary>The monitors, with the drafted changes.</summary>
+    public IReadOnlyList<MonitorInfo> Monitors => _monitors ?? Base.Monitors;
+
     /// <summary>Sets the monitors.</summary>
     /// <param name="monitors">All of them.</param>
     public void SetMonitors(IReadOnlyList<MonitorInfo> monitors) => _monitors = monitors;

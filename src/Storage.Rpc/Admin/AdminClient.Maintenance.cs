@@ -50,4 +50,16 @@ public sealed partial class AdminClient
     /// <param name="cancellation">Gives the call up.</param>
     public Task<BalanceReply> BalanceAsync(BalanceRequest request, CancellationToken cancellation = default) =>
         channel.UnaryAsync(AdminMethods.Balance, request, _once, cancellation);
+
+    /// <summary>Adds a monitor to the cluster.</summary>
+    /// <param name="request">See admin.proto.</param>
+    /// <param name="cancellation">Gives the call up.</param>
+    public Task<MonAddReply> MonAddAsync(MonAddRequest request, CancellationToken cancellation = default) =>
+        channel.UnaryAsync(AdminMethods.MonAdd, request, _repeatable, cancellation);
+
+    /// <summary>Removes a monitor from the cluster.</summary>
+    /// <param name="request">See admin.proto.</param>
+    /// <param name="cancellation">Gives the call up.</param>
+    public Task<ChangeReply> MonRemoveAsync(MonRemoveRequest request, CancellationToken cancellation = default) =>
+        channel.UnaryAsync(AdminMethods.MonRemove, request, _once, cancellation);
 }

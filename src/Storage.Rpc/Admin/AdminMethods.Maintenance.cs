@@ -26,4 +26,10 @@ public static partial class AdminMethods
 
     /// <summary>Plans, or makes, the moves that even out PGs over OSDs.</summary>
     public static Method<BalanceRequest, BalanceReply> Balance { get; } = Unary("Balance", BalanceRequest.Parser, BalanceReply.Parser);
+
+    /// <summary>Adds a monitor to the cluster.</summary>
+    public static Method<MonAddRequest, MonAddReply> MonAdd { get; } = Unary("MonAdd", MonAddRequest.Parser, MonAddReply.Parser);
+
+    /// <summary>Removes a monitor from the cluster.</summary>
+    public static Method<MonRemoveRequest, ChangeReply> MonRemove { get; } = Unary("MonRemove", MonRemoveRequest.Parser, ChangeReply.Parser);
 }

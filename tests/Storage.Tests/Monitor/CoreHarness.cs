@@ -2,6 +2,7 @@ using Storage.Cluster;
 using Storage.Messaging;
 using Storage.Monitor.Admin;
 using Storage.Monitor.Core;
+using Storage.Monitor.Status;
 using Storage.Rpc;
 using Storage.Rpc.Admin;
 using Xunit;
@@ -18,7 +19,7 @@ internal sealed class CoreHarness
     public CoreHarness(int osds = 0, int hosts = 0, MonitorPolicy? policy = null)
     {
         Leader = new MapLeader(State, policy ?? new MonitorPolicy(), "mon.a");
-        Changes = new AdminChanges(Leader, () => Now);
+        Changes = new AdminChanges(Leader, () => Now, () => new QuorumView(["a"], ["a"], "a", 1, Now));
         Leader.Start(Now, "mon.a leads");
         Settle();
         for (int i = 0; i < osds; i++)

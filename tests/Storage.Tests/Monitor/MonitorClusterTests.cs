@@ -13,13 +13,13 @@ using MonitorInfo = Storage.Cluster.MonitorInfo;
 
 namespace Storage.Tests.Monitor;
 
-public sealed class MonitorClusterTests : IDisposable
+public sealed partial class MonitorClusterTests : IDisposable
 {
     private static readonly Guid Fsid = new(9, 9, 9, 1, 2, 3, 4, 5, 6, 7, 8);
     private readonly VirtualLoop _loop = new();
     private readonly Random _random = new(17);
     private readonly MemoryNetwork _network;
-    private readonly Node[] _nodes;
+    private readonly List<Node> _nodes;
 
     public MonitorClusterTests()
     {
@@ -165,7 +165,7 @@ public sealed class MonitorClusterTests : IDisposable
     {
         for (int i = 0; i < times; i++)
         {
-            Ask(Leader()!, i % 2 == 0 ? "OsdSetFlag" : "OsdUnsetFlag", new OsdFlagRequest { Flag = "noout" }, ChangeReply.Parser);
+            Ask(_nodes.First(node => node.Daemon is not null), i % 2 == 0 ? "OsdSetFlag" : "OsdUnsetFlag", new OsdFlagRequest { Flag = "noout" }, ChangeReply.Parser);
         }
     }
 

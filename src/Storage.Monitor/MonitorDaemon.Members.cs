@@ -1,0 +1,114 @@
+using Microsoft.Extensions.Logging;
+using Storage.Cluster;
+using Storage.Consensus;
+
+namespace Storage.Monitor;
+
+// Who belongs to the quorum: the map says, and the leader takes Raft there, one voter at a time. A new monitor is a learner until it
+// has caught up, so that it never counts towards a majority that it cannot serve.
+public sealed partial class MonitorDaemon
+{
+    private const ulong CaughtUpEntries = 100;
+    private static readonly TimeSpan s_farewell = TimeSpan.FromSeconds(3);
+    private TimeSpan? _removedSince;
+
+    private bool IsMember(ulong id) => Monitors.Any(monitor => monitor.Id == id) || _raft!.Configuration.Contains(new NodeId(id));
+
+    /// <summary>Whether the cluster has removed this monitor. A new one meets old maps on its way to the present, which lack it too.</summary>
+    private bool IsRemoved => _state.Map is { } map && map.Monitors.Count > 0 && map.Monitors.All(monitor => monitor.Id != _options.Id)
+        && (_options.Id < MonitorInfo.FirstAddedId || map.Epoch.Value >= _options.Id - MonitorInfo.FirstAddedId);
+
+    private InvalidOperationException RemovedFailure() =>
+        new($"mon.{Name} (id {_options.Id}) was removed from the cluster; its folder is of no use any more, and a new monitor needs a new one (mon add)");
+
+    private void FollowMembers()
+    {
+        if (_state.Map is null)
+        {
+            return;
+        }
+
+        ReconcilePeers();
+        if (IsRemoved && _raft!.Role != RaftRole.Leader)
+        {
+            LeaveInTime();
+            return;
+        }
+
+        _removedSince = null;
+        if (!_leader.IsLeading)
+        {
+            return;
+        }
+
+        RaftConfiguration now = _raft!.Configuration;
+        if (NextConfiguration(now) is { } next)
+        {
+            if (_raft.ProposeConfiguration(next, out _) == ProposeResult.Accepted)
+            {
+                _log.LogInformation("mon.{Name}: members change from {Now} to {Next}", Name, now, next);
+                SchedulePump();
+            }
+        }
+        else if (IsRemoved)
+        {
+            TransferLeadership(); // whoever leads next takes this one out
+        }
+    }
+
+    private RaftConfiguration? NextConfiguration(RaftConfiguration now)
+    {
+        TimeSpan fresh = _options.RaftTick * _options.ElectionTicks * 3;
+        foreach (MonitorInfo monitor in _state.Map!.Monitors)
+        {
+            var node = new NodeId(monitor.Id);
+            if (!now.Contains(node))
+            {
+                return now.WithLearner(node);
+            }
+
+            if (now.IsLearner(node) && IsHeard(monitor.Id, fresh) && _matched.GetValueOrDefault(monitor.Id) + CaughtUpEntries >= _raft!.LastIndex)
+            {
+                return now.WithVoter(node);
+            }
+        }
+
+        foreach (NodeId node in now.Voters.Concat(now.Learners))
+        {
+            if (node.Value != _options.Id && _state.Map.Monitors.All(monitor => monitor.Id != node.Value))
+            {
+                return now.Without(node);
+            }
+        }
+
+        return null;
+    }
+
+    /// <summary>Begins to hand leadership to the voter that is farthest; false if there is none.</summary>
+    private bool TransferLeadership()
+    {
+        ulong successor = _peers.Values
+            .Where(peer => peer.IsOpen && _raft!.Configuration.IsVoter(new NodeId(peer.Info.Id)) && Monitors.Any(monitor => monitor.Id == peer.Info.Id))
+            .OrderByDescending(peer => _matched.GetValueOrDefault(peer.Info.Id)).Select(peer => peer.Info.Id).FirstOrDefault();
+        if (successor == 0 || _raft!.TransferLeadership(new NodeId(successor)) != ProposeResult.Accepted)
+        {
+            return false;
+        }
+
+        SchedulePump();
+        return true;
+    }
+
+    // A while later: the others may still need this voter's answer to the entry that removes it.
+    private void LeaveInTime()
+    {
+        _removedSince ??= _loop.Now;
+        if (_loop.Now - _removedSince >= s_farewell)
+        {
+            Failure = RemovedFailure();
+            _log.LogWarning("{Reason}", Failure.Message);
+            Stop();
+            Failed?.Invoke(Failure);
+        }
+    }
+}
