@@ -20,6 +20,8 @@ internal sealed record BenchSettings
     /// <summary>Memory target of the process; 0 for the store's default.</summary>
     public long Memory { get; init; }
 
+    public Disk.WriteBackPlace Place { get; init; }
+
     public HashSet<string> Only { get; init; } = [];
 
     public bool Fio { get; init; } = true;

@@ -1,11 +1,12 @@
 using System.Globalization;
 using Storage.ObjectStore.Bench;
+using Storage.ObjectStore.Disk;
 
 const string Usage = """
     Measures the store of one disk alone, beside fio on the same preallocated file.
 
         store-bench --dir FOLDER [--size 4GiB] [--working-set 1GiB] [--seconds 10] [--small-objects 100000]
-                    [--memory BYTES] [--only PART[,PART…]] [--no-fio]
+                    [--memory BYTES] [--place Adaptive|InPlace|NewSpace] [--only PART[,PART…]] [--no-fio]
 
     FOLDER must be new or empty; it is left behind. The file 'block' in it may be a link to a raw device, whose content is lost.
     PART is one of: fio, prefill, overwrite1, overwrite32, log32, write4m, read4m, readcold, readhot, omap, small.
@@ -35,6 +36,9 @@ try
                 break;
             case "--memory":
                 settings = settings with { Memory = BenchSettings.ParseBytes(Next()) };
+                break;
+            case "--place":
+                settings = settings with { Place = Enum.Parse<WriteBackPlace>(Next()) };
                 break;
             case "--only":
                 settings = settings with { Only = [.. Next().Split(',')] };

@@ -94,7 +94,8 @@ internal static class StoreBench
     private static Task<DiskObjectStore> OpenAsync(ReactorLoop loop, BenchSettings settings) => DiskObjectStore.OpenAsync(
         loop,
         new ReactorBlockDevice(loop, Path.Combine(settings.Folder, DiskObjectStore.BlockFileName)),
-        Path.Combine(settings.Folder, DiskObjectStore.DatabaseName));
+        Path.Combine(settings.Folder, DiskObjectStore.DatabaseName),
+        new DiskStoreOptions { WriteBackPlace = settings.Place });
 
     private static async Task RunLoadsAsync(ReactorLoop loop, BenchSettings settings)
     {

@@ -8,7 +8,6 @@ namespace Storage.ObjectStore.Disk;
 public sealed partial class DiskObjectStore
 {
     private readonly List<OverlayBlock?> _snapshots = [];
-    private readonly List<ReadOnlyMemory<byte>> _omapKeys = [];
 
     private void Apply(in TransactionStep step, ref ApplyCursor cursor)
     {
@@ -25,7 +24,7 @@ public sealed partial class DiskObjectStore
         }
 
         DiskCollection collection = FindCollection(step.Collection)!;
-        Onode onode = Load(collection, step.Object!);
+        Onode onode = LoadToChange(collection, step.Object!);
         switch (step.Code)
         {
             case TransactionCode.Touch:
@@ -54,17 +53,17 @@ public sealed partial class DiskObjectStore
             case TransactionCode.Clone:
                 if (step.Object != step.Destination)
                 {
-                    CloneObject(onode, Load(collection, step.Destination!));
+                    CloneObject(onode, LoadToChange(collection, step.Destination!));
                 }
 
                 break;
             case TransactionCode.CloneRange:
-                CloneRange(onode, Load(collection, step.Destination!), step.Offset, step.Length, step.DestinationOffset);
+                CloneRange(onode, LoadToChange(collection, step.Destination!), step.Offset, step.Length, step.DestinationOffset);
                 break;
             case TransactionCode.Move:
                 if (step.Collection != step.DestinationCollection || step.Object != step.Destination)
                 {
-                    MoveObject(onode, Load(FindCollection(step.DestinationCollection)!, step.Destination!));
+                    MoveObject(onode, LoadToChange(FindCollection(step.DestinationCollection)!, step.Destination!));
                 }
 
                 break;
@@ -138,7 +137,7 @@ public sealed partial class DiskObjectStore
         ListObjects(id, null, int.MaxValue, objects);
         foreach (ObjectId name in objects)
         {
-            Bury(Load(collection, name));
+            Bury(LoadToChange(collection, name));
         }
 
         collection.Exists = false;

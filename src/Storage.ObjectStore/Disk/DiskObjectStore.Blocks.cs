@@ -10,6 +10,7 @@ public sealed partial class DiskObjectStore
     private readonly List<Piece> _splice = [];
     private List<Chunk> _overlayChunks = [];
     private long _version;
+    private long _homes; // overlay blocks that keep a unit to go back to
 
     private void Retain(in Piece piece)
     {
@@ -52,6 +53,12 @@ public sealed partial class DiskObjectStore
             Release(in piece);
         }
 
+        if (block.Home != 0)
+        {
+            ReleaseUnit(block.Home);
+            block.Home = 0;
+        }
+
         block.Clear();
         block.Version = ++_version;
         if (_overlayPool.Count < 16384)
@@ -65,9 +72,10 @@ public sealed partial class DiskObjectStore
         chunk.Overlay ??= new OverlayBlock?[Chunk.Blocks];
         Invariant.Holds(chunk.Overlay[block] is null && chunk.Units[block] == 0);
         chunk.Overlay[block] = overlay;
-        chunk.OverlayCount++;
+        chunk.OverlayMask |= 1UL << block;
         chunk.Owner!.OverlayBlocks++;
         _overlayBlocks++;
+        _homes += overlay.Home != 0 ? 1 : 0;
         overlay.Version = ++_version;
         if (!chunk.InOverlayList)
         {
@@ -84,9 +92,10 @@ public sealed partial class DiskObjectStore
         }
 
         chunk.Overlay[block] = null;
-        chunk.OverlayCount--;
+        chunk.OverlayMask &= ~(1UL << block);
         chunk.Owner!.OverlayBlocks--;
         _overlayBlocks--;
+        _homes -= overlay.Home != 0 ? 1 : 0;
         return overlay;
     }
 
@@ -114,8 +123,9 @@ public sealed partial class DiskObjectStore
         Retain(in piece);
         if (piece.Length == BlockSize)
         {
-            DropBlock(chunk, index);
             OverlayBlock whole = RentOverlay();
+            whole.Home = TakeHome(chunk, index);
+            DropBlock(chunk, index);
             whole.Add(in piece);
             InstallOverlay(chunk, index, whole);
         }
@@ -135,6 +145,25 @@ public sealed partial class DiskObjectStore
         }
 
         MarkDirty(chunk);
+    }
+
+    /// <summary>The unit of a block that is about to be written over whole, if nothing else refers to it; the caller's from now on.</summary>
+    private uint TakeHome(Chunk chunk, int block)
+    {
+        uint home = 0;
+        if (chunk.Overlay?[block] is { } overlay)
+        {
+            home = overlay.Home;
+            _homes -= home != 0 ? 1 : 0;
+            overlay.Home = 0;
+        }
+        else if (chunk.Units[block] != 0 && _space.IsExclusive(chunk.Units[block]))
+        {
+            home = chunk.Units[block];
+            chunk.Units[block] = 0;
+        }
+
+        return home;
     }
 
     private static Piece BasePiece(Chunk chunk, int block) => chunk.Units[block] == 0

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Runtime.InteropServices;
 using Storage.Coding;
 using Storage.ObjectStore.Device;
 using Storage.ObjectStore.Metadata;
@@ -7,7 +8,7 @@ using Storage.Reactor;
 namespace Storage.ObjectStore.Disk;
 
 // Checkpoints: write-back, flush, a snapshot of everything that changed, and the database batch that makes it the new
-// starting point of a mount. The loop goes on meanwhile; only the snapshot itself takes its time.
+// starting point of a mount. The loop goes on meanwhile, and nothing in it takes long at a time.
 public sealed partial class DiskObjectStore
 {
     private enum CheckpointStage
@@ -15,22 +16,20 @@ public sealed partial class DiskObjectStore
         Idle,
         WriteBack,
         Flush,
+        Snapshot,
         WaitForJournal,
         Database,
+        Settle,
     }
 
     private readonly WireWriter _value = new(4096);
-    private readonly List<Onode> _flushing = [];
     private List<uint> _freeing = [];
     private CheckpointStage _stage;
     private bool _checkpointWanted;
     private ILoopTimer? _checkpointTimer;
-    private MetadataBatch? _batch;
     private long _generation = 1;
-    private ulong _checkpointTransaction;
-    private long _checkpointTail;
     private ulong _epochStart = 1;
-    private BlockingCollection<MetadataBatch>? _databaseWork;
+    private BlockingCollection<MetadataChanges>? _databaseWork;
     private Thread? _databaseThread;
     private TaskCompletionSource? _idle;
 
@@ -51,19 +50,10 @@ public sealed partial class DiskObjectStore
         _checkpointTimer = null;
         _stage = CheckpointStage.WriteBack;
         _journaledBytes = 0;
-        CollectWriteBack();
+        BeginWriteBack();
 
         // Not from inside the caller, who may be in the middle of applying a transaction.
-        _loop.Defer(
-            static state =>
-            {
-                var store = (DiskObjectStore)state!;
-                if (store._stage == CheckpointStage.WriteBack && !store._closed)
-                {
-                    store.ContinueWriteBack();
-                }
-            },
-            this);
+        _loop.Defer(static state => ((DiskObjectStore)state!).ContinueWriteBack(), this);
     }
 
     private void ScheduleCheckpoint()
@@ -112,165 +102,6 @@ public sealed partial class DiskObjectStore
         TakeSnapshot();
     }
 
-    /// <summary>Writes down everything that changed, as of this moment and up to the last submitted transaction.</summary>
-    private void TakeSnapshot()
-    {
-        if (_open.Transactions > 0)
-        {
-            CloseOpenBatch();
-        }
-
-        _batch = new MetadataBatch();
-        _checkpointTransaction = _lastTransaction;
-        (_freeing, _freed) = (_freed, []);
-        foreach (DiskCollection collection in _dirtyCollections)
-        {
-            MetadataKeys.WriteCollection(_key, collection.Id);
-            if (collection.Exists)
-            {
-                _batch.Put(_key.WrittenSpan, [1]);
-            }
-            else
-            {
-                _batch.Delete(_key.WrittenSpan);
-            }
-        }
-
-        _dirtyCollections.Clear();
-        WriteGraveyard();
-        foreach (Onode onode in _dirty)
-        {
-            WriteOnode(onode);
-        }
-
-        _flushing.AddRange(_dirty);
-        _dirty = [];
-        (_checkpointTail, ulong tailSequence) = FindTail();
-        new StoreState(_super.Store, _checkpointTransaction, _lastNumber, _epoch, _epochStart, _checkpointTail, tailSequence).Write(_value);
-        _batch.Put(MetadataKeys.State, _value.WrittenSpan);
-        _generation++;
-        _stage = CheckpointStage.WaitForJournal;
-        SchedulePump();
-        AdvanceCheckpoint();
-    }
-
-    private void WriteGraveyard()
-    {
-        foreach ((ulong number, int chunks, ulong omap) in _graveyard)
-        {
-            for (int i = 0; i < chunks; i++)
-            {
-                MetadataKeys.WriteChunk(_key, number, i);
-                _batch!.Delete(_key.WrittenSpan);
-            }
-
-            if (omap != 0)
-            {
-                MetadataKeys.WriteOmap(_key, omap, default);
-                byte[] from = _key.ToArray();
-                MetadataKeys.WriteOmap(_key, omap + 1, default);
-                _batch!.DeleteRange(from, _key.WrittenSpan);
-            }
-        }
-
-        _graveyard.Clear();
-    }
-
-    private void WriteOnode(Onode onode)
-    {
-        onode.Dirty = false;
-        onode.Flushing++;
-        if (!onode.Exists)
-        {
-            MetadataKeys.WriteObject(_key, onode.Collection.Id, onode.Id);
-            _batch!.Delete(_key.WrittenSpan);
-            return;
-        }
-
-        if (onode.Omap is { Count: > 0 } omap)
-        {
-            WriteOmap(onode, omap);
-        }
-
-        for (int i = 0; i < onode.Chunks.Length; i++)
-        {
-            if (onode.Chunks[i] is not { Dirty: true } chunk)
-            {
-                continue;
-            }
-
-            chunk.Dirty = false;
-            bool any = ChunkFormat.Write(_value, chunk);
-            MetadataKeys.WriteChunk(_key, onode.Number, i);
-            if (any)
-            {
-                _batch!.Put(_key.WrittenSpan, _value.WrittenSpan);
-                onode.PersistedChunks = Math.Max(onode.PersistedChunks, i + 1);
-            }
-            else if (i < onode.PersistedChunks)
-            {
-                _batch!.Delete(_key.WrittenSpan);
-            }
-        }
-
-        OnodeFormat.Write(_value, onode);
-        MetadataKeys.WriteObject(_key, onode.Collection.Id, onode.Id);
-        _batch!.Put(_key.WrittenSpan, _value.WrittenSpan);
-    }
-
-    private void WriteOmap(Onode onode, OmapOverlay omap)
-    {
-        byte[] last = LastPersisted(onode); // before anything of this checkpoint is in the database
-        ReadOnlyMemory<byte> greatest = last;
-        foreach (OmapEntry entry in omap.Entries)
-        {
-            MetadataKeys.WriteOmap(_key, onode.OmapNumber, entry.Key.Span);
-            if (entry.Removed)
-            {
-                _batch!.Delete(_key.WrittenSpan);
-                continue;
-            }
-
-            _batch!.Put(_key.WrittenSpan, entry.Value.Span);
-            entry.MaybePersisted = true;
-            onode.OmapPersisted = true;
-            if (entry.Key.Span.SequenceCompareTo(greatest.Span) > 0)
-            {
-                greatest = entry.Key;
-            }
-        }
-
-        omap.LastPersisted = greatest.ToArray();
-    }
-
-    /// <summary>Where a mount has to start reading: at the oldest batch whose data is not in its place yet.</summary>
-    private (long Position, ulong Sequence) FindTail()
-    {
-        long position = _head;
-        ulong sequence = _nextSequence;
-        foreach (Chunk chunk in _overlayChunks)
-        {
-            for (int block = 0; chunk.Owner is not null && chunk.OverlayCount > 0 && block < Chunk.Blocks; block++)
-            {
-                if (chunk.Overlay![block] is not { } overlay)
-                {
-                    continue;
-                }
-
-                foreach (ref readonly Piece piece in overlay.Pieces)
-                {
-                    if (piece.Kind == PieceKind.Journal && piece.Batch!.Position >= 0 && piece.Batch.Position < position)
-                    {
-                        position = piece.Batch.Position;
-                        sequence = piece.Batch.Sequence;
-                    }
-                }
-            }
-        }
-
-        return (position, sequence);
-    }
-
     /// <summary>Hands the snapshot to the database once all it contains is durable in the journal, or needs no place there.</summary>
     private void AdvanceCheckpoint()
     {
@@ -281,7 +112,7 @@ public sealed partial class DiskObjectStore
 
         foreach (JournalBatch batch in _queue)
         {
-            if (batch.LastTransaction > _checkpointTransaction)
+            if (batch.LastTransaction > _checkpointState.LastTransaction)
             {
                 break;
             }
@@ -295,7 +126,7 @@ public sealed partial class DiskObjectStore
         _stage = CheckpointStage.Database;
         if (_options.InlineCheckpoints)
         {
-            IOException? error = WriteDatabase(_batch!);
+            IOException? error = WriteDatabase(_changes!);
             _loop.Post(static state => ((DatabaseResult)state!).Deliver(), new DatabaseResult(this, error));
             return;
         }
@@ -307,22 +138,28 @@ public sealed partial class DiskObjectStore
             _databaseThread.Start();
         }
 
-        _databaseWork!.Add(_batch!);
+        _databaseWork!.Add(_changes!);
     }
 
     private void DatabaseLoop()
     {
-        foreach (MetadataBatch batch in _databaseWork!.GetConsumingEnumerable())
+        // Checkpoints have time; commits on the loop's thread have not.
+        const int CallingThread = 0;
+        const int Nice = 5;
+        _ = SetPriority(0, CallingThread, Nice);
+        foreach (MetadataChanges changes in _databaseWork!.GetConsumingEnumerable())
         {
-            IOException? error = WriteDatabase(batch);
+            IOException? error = WriteDatabase(changes);
             _loop.Post(static state => ((DatabaseResult)state!).Deliver(), new DatabaseResult(this, error));
         }
     }
 
-    private IOException? WriteDatabase(MetadataBatch batch)
+    private IOException? WriteDatabase(MetadataChanges changes)
     {
         try
         {
+            using var batch = new MetadataBatch();
+            changes.CopyTo(batch);
             _database.WriteAndFlush(batch);
             return null;
         }
@@ -334,8 +171,8 @@ public sealed partial class DiskObjectStore
 
     private void OnCheckpointed(Exception? error)
     {
-        _batch?.Dispose();
-        _batch = null;
+        _changes?.Dispose();
+        _changes = null;
         if (_closed)
         {
             return;
@@ -347,35 +184,33 @@ public sealed partial class DiskObjectStore
             return;
         }
 
-        _tail = _checkpointTail;
-        foreach (Onode onode in _flushing)
+        _tail = _checkpointState.TailPosition;
+        foreach ((_, OmapOverlay overlay) in _layers)
         {
-            onode.Flushing--;
-            if (onode.Omap is { Count: > 0 } omap)
-            {
-                omap.Entries.RemoveWhere(entry => entry.Generation < _generation);
-            }
-
-            if (onode.UnsettledGeneration < _generation)
-            {
-                onode.Collection.Unsettled.Remove(onode.Id);
-            }
+            overlay.EndFlush();
         }
 
-        _flushing.Clear();
+        _layers.Clear();
         ReleaseLater(_freeing);
         _freeing = [];
         Checkpoints++;
-        _stage = CheckpointStage.Idle;
+        _nextSettling = 0;
+        _stage = CheckpointStage.Settle;
 
         // What found no room in the ring is durable by the checkpoint itself.
-        while (_queue.TryPeek(out JournalBatch? batch) && batch.Position < 0 && batch.LastTransaction <= _checkpointTransaction)
+        while (_queue.TryPeek(out JournalBatch? batch) && batch.Position < 0 && batch.LastTransaction <= _checkpointState.LastTransaction)
         {
             _queue.Dequeue();
             Acknowledge(batch);
         }
 
         Pump();
+        ContinueSettle();
+    }
+
+    private void EndCheckpoint()
+    {
+        _stage = CheckpointStage.Idle;
         if (_checkpointWanted)
         {
             RequestCheckpoint();
@@ -402,6 +237,9 @@ public sealed partial class DiskObjectStore
         RequestCheckpoint();
         return task;
     }
+
+    [LibraryImport("libc", EntryPoint = "setpriority")]
+    private static partial int SetPriority(int which, int who, int priority);
 
     private sealed class FlushCompletion(DiskObjectStore store) : BlockCompletion
     {

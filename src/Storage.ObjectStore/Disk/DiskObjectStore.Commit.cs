@@ -31,6 +31,7 @@ public sealed partial class DiskObjectStore
     private readonly List<(uint Start, uint Count)> _runs = [];
     private readonly List<uint> _checksums = [];
     private readonly Queue<JournalBatch> _queue = new();
+    private readonly Queue<JournalBatch> _live = new(); // in the ring and perhaps still needed there, in order
     private readonly JournalCompletion _journalCompletion;
     private readonly Stack<DirectCompletion> _directPool = new();
     private readonly List<DirectCompletion> _directInFlight = [];
@@ -112,7 +113,7 @@ public sealed partial class DiskObjectStore
             }
         }
 
-        if (_space.Allocated + _overlayBlocks + _withheldUnits + wanted > _super.DataUnits * _options.FullRatio)
+        if (_space.Allocated + _overlayBlocks - _homes + _withheldUnits + wanted > _super.DataUnits * _options.FullRatio)
         {
             if (_freed.Count > 0)
             {
@@ -409,6 +410,7 @@ public sealed partial class DiskObjectStore
 
         batch.Position = start;
         batch.Sequence = _nextSequence++;
+        _live.Enqueue(batch);
         _head = start + length;
         return true;
     }

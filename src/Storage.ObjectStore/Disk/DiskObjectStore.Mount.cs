@@ -153,7 +153,7 @@ public sealed partial class DiskObjectStore
 
         _closed = true;
         _checkpointTimer?.Cancel();
-        foreach (Chunk chunk in _overlayChunks)
+        foreach (Chunk chunk in _overlayChunks.Concat(_collecting.Skip(_nextChunk)))
         {
             for (int block = 0; chunk.Owner is not null && chunk.OverlayCount > 0 && block < Chunk.Blocks; block++)
             {
@@ -175,8 +175,8 @@ public sealed partial class DiskObjectStore
         _databaseWork?.CompleteAdding();
         _databaseThread?.Join();
         _databaseWork?.Dispose();
-        _batch?.Dispose();
-        _batch = null;
+        _changes?.Dispose();
+        _changes = null;
         _database.Dispose();
         _device.Dispose();
         TaskCompletionSource? idle = _idle;
@@ -261,6 +261,7 @@ public sealed partial class DiskObjectStore
 
             batch.Durable = true;
             _mountBatches!.Add(batch);
+            _live.Enqueue(batch);
             _head = batch.Position + batch.PaddedLength;
             _nextSequence = batch.Sequence + 1;
         }

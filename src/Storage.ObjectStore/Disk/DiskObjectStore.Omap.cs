@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Storage.Cluster;
 using Storage.ObjectStore.Metadata;
 
@@ -6,6 +7,9 @@ namespace Storage.ObjectStore.Disk;
 // Omap: what the database does not hold yet lies in memory, in order, with tombstones.
 public sealed partial class DiskObjectStore
 {
+    private static readonly OmapLayer s_noChanges = new();
+    private readonly List<ReadOnlyMemory<byte>> _omapKeys = [];
+
     /// <inheritdoc/>
     public bool TryGetOmap(CollectionId collection, ObjectId id, ReadOnlySpan<byte> key, out ReadOnlyMemory<byte> value)
     {
@@ -15,10 +19,19 @@ public sealed partial class DiskObjectStore
             return false;
         }
 
-        if (onode.Omap is { Count: > 0 } overlay && overlay.Find(key.ToArray()) is { } entry)
+        if (onode.Omap is { } overlay)
         {
-            value = entry.Value;
-            return !entry.Removed;
+            ref OmapEntry entry = ref overlay.Active.Find(key);
+            if (Unsafe.IsNullRef(ref entry) && overlay.Flushing is { } flushing)
+            {
+                entry = ref flushing.Find(key);
+            }
+
+            if (!Unsafe.IsNullRef(ref entry))
+            {
+                value = entry.Value;
+                return !entry.Removed;
+            }
         }
 
         if (!onode.OmapPersisted)
@@ -36,17 +49,20 @@ public sealed partial class DiskObjectStore
     public bool ListOmap(CollectionId collection, ObjectId id, ReadOnlySpan<byte> from, int limit, List<KeyValuePair<ReadOnlyMemory<byte>, ReadOnlyMemory<byte>>> entries)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(limit, 1);
-        return Find(collection, id) is { } onode && ListOmap(onode, from.ToArray(), limit, entries);
+        return Find(collection, id) is { } onode && ListOmap(onode, from, limit, entries);
     }
 
-    private bool ListOmap(Onode onode, ReadOnlyMemory<byte> from, int limit, List<KeyValuePair<ReadOnlyMemory<byte>, ReadOnlyMemory<byte>>> entries)
+    // Three sources in order of age: what changed since the last checkpoint began, what that one takes along, the database.
+    private bool ListOmap(Onode onode, ReadOnlySpan<byte> from, int limit, List<KeyValuePair<ReadOnlyMemory<byte>, ReadOnlyMemory<byte>>> entries)
     {
-        using IEnumerator<OmapEntry>? overlay = onode.Omap is { Count: > 0 } present ? present.From(from).GetEnumerator() : null;
-        bool hasOverlay = overlay is not null && overlay.MoveNext();
+        OmapLayer active = onode.Omap?.Active ?? s_noChanges;
+        OmapLayer flushing = onode.Omap?.Flushing ?? s_noChanges;
+        OmapLayer.Position activeAt = active.LowerBound(from);
+        OmapLayer.Position flushingAt = flushing.LowerBound(from);
         using MetadataIterator? stored = onode.OmapPersisted ? _database.Iterate() : null;
         if (stored is not null)
         {
-            MetadataKeys.WriteOmap(_key, onode.OmapNumber, from.Span);
+            MetadataKeys.WriteOmap(_key, onode.OmapNumber, from);
             stored.Seek(_key.WrittenSpan);
         }
 
@@ -54,13 +70,28 @@ public sealed partial class DiskObjectStore
         while (true)
         {
             bool hasStored = stored is not null && stored.IsValid && MetadataKeys.IsOmapOf(stored.Key, onode.OmapNumber);
-            if (!hasStored && !hasOverlay)
+            bool hasActive = !active.IsEnd(activeAt);
+            bool hasFlushing = !flushing.IsEnd(flushingAt);
+            if (!hasStored && !hasActive && !hasFlushing)
             {
                 return false;
             }
 
-            int order = !hasStored ? 1 : !hasOverlay ? -1 : MetadataKeys.OmapName(stored!.Key).SequenceCompareTo(overlay!.Current.Key.Span);
-            bool visible = order < 0 || !overlay!.Current.Removed;
+            ReadOnlySpan<byte> key = hasActive ? active[activeAt].Key.Span : default;
+            if (hasFlushing && (!hasActive || flushing[flushingAt].Key.Span.SequenceCompareTo(key) < 0))
+            {
+                key = flushing[flushingAt].Key.Span;
+            }
+
+            if (hasStored && ((!hasActive && !hasFlushing) || MetadataKeys.OmapName(stored!.Key).SequenceCompareTo(key) < 0))
+            {
+                key = MetadataKeys.OmapName(stored!.Key);
+            }
+
+            bool inActive = hasActive && active[activeAt].Key.Span.SequenceEqual(key);
+            bool inFlushing = hasFlushing && flushing[flushingAt].Key.Span.SequenceEqual(key);
+            bool inStored = hasStored && MetadataKeys.OmapName(stored!.Key).SequenceEqual(key);
+            bool visible = inActive ? !active[activeAt].Removed : !inFlushing || !flushing[flushingAt].Removed;
             if (visible)
             {
                 if (added == limit)
@@ -69,19 +100,16 @@ public sealed partial class DiskObjectStore
                 }
 
                 added++;
-                entries.Add(order < 0
-                    ? new(MetadataKeys.OmapName(stored!.Key).ToArray(), stored.Value.ToArray())
-                    : new(overlay!.Current.Key, overlay.Current.Value));
+                entries.Add(inActive ? new(active[activeAt].Key, active[activeAt].Value)
+                    : inFlushing ? new(flushing[flushingAt].Key, flushing[flushingAt].Value)
+                    : new(key.ToArray(), stored!.Value.ToArray()));
             }
 
-            if (order <= 0)
+            activeAt = inActive ? active.Next(activeAt) : activeAt;
+            flushingAt = inFlushing ? flushing.Next(flushingAt) : flushingAt;
+            if (inStored)
             {
                 stored!.Next();
-            }
-
-            if (order >= 0)
-            {
-                hasOverlay = overlay!.MoveNext();
             }
         }
     }
@@ -94,62 +122,56 @@ public sealed partial class DiskObjectStore
         }
 
         OmapOverlay overlay = onode.Omap ??= new OmapOverlay();
-        OmapEntry? entry = overlay.Find(key);
-        if (entry is null)
+        ref OmapEntry entry = ref overlay.Active.Find(key.Span);
+        if (Unsafe.IsNullRef(ref entry))
         {
-            entry = new OmapEntry(key) { MaybePersisted = MayBePersisted(onode, key) };
-            overlay.Entries.Add(entry);
+            overlay.Active.Add(new OmapEntry { Key = key, Value = value, MaybePersisted = MayBePersisted(onode, key.Span) });
+        }
+        else
+        {
+            entry.Value = value;
+            entry.Removed = false;
         }
 
-        entry.Value = value;
-        entry.Removed = false;
-        entry.Generation = _generation;
         MarkDirty(onode);
     }
 
     // Keys that the database cannot hold vanish without a trace: a PG log entry that dies young never reaches it.
     private void RemoveOmap(Onode onode, ReadOnlyMemory<byte> key)
     {
-        OmapEntry? entry = onode.Omap?.Find(key);
-        if (entry is null)
+        if (onode.Omap is { } overlay)
         {
-            if (!MayBePersisted(onode, key))
+            ref OmapEntry entry = ref overlay.Active.Find(key.Span);
+            if (!Unsafe.IsNullRef(ref entry))
             {
+                if (entry.MaybePersisted)
+                {
+                    entry.Removed = true;
+                    entry.Value = default;
+                }
+                else
+                {
+                    overlay.Active.Remove(key.Span);
+                }
+
+                MarkDirty(onode);
                 return;
             }
-
-            entry = new OmapEntry(key) { MaybePersisted = true };
-            (onode.Omap ??= new OmapOverlay()).Entries.Add(entry);
         }
-        else if (!entry.MaybePersisted)
+
+        if (MayBePersisted(onode, key.Span))
         {
-            onode.Omap!.Entries.Remove(entry);
-            return;
+            (onode.Omap ??= new OmapOverlay()).Active.Add(new OmapEntry { Key = key, Removed = true, MaybePersisted = true });
+            MarkDirty(onode);
         }
-
-        entry.Removed = true;
-        entry.Value = default;
-        entry.Generation = _generation;
-        MarkDirty(onode);
     }
 
     private void RemoveOmapRange(Onode onode, ReadOnlyMemory<byte> from, ReadOnlyMemory<byte> to)
     {
         _omapKeys.Clear();
-        if (onode.Omap is { Count: > 0 } overlay)
-        {
-            foreach (OmapEntry entry in overlay.From(from))
-            {
-                if (entry.Key.Span.SequenceCompareTo(to.Span) >= 0)
-                {
-                    break;
-                }
-
-                _omapKeys.Add(entry.Key);
-            }
-        }
-
-        if (MayBePersisted(onode, from))
+        CollectKeys(onode.Omap?.Active, from.Span, to.Span);
+        CollectKeys(onode.Omap?.Flushing, from.Span, to.Span);
+        if (MayBePersisted(onode, from.Span))
         {
             using MetadataIterator stored = _database.Iterate();
             MetadataKeys.WriteOmap(_key, onode.OmapNumber, from.Span);
@@ -163,10 +185,23 @@ public sealed partial class DiskObjectStore
 
         foreach (ReadOnlyMemory<byte> key in _omapKeys)
         {
-            RemoveOmap(onode, key);
+            RemoveOmap(onode, key); // once more for a key that was found twice changes nothing
         }
 
         _omapKeys.Clear();
+    }
+
+    private void CollectKeys(OmapLayer? layer, ReadOnlySpan<byte> from, ReadOnlySpan<byte> to)
+    {
+        if (layer is null)
+        {
+            return;
+        }
+
+        for (OmapLayer.Position at = layer.LowerBound(from); !layer.IsEnd(at) && layer[at].Key.Span.SequenceCompareTo(to) < 0; at = layer.Next(at))
+        {
+            _omapKeys.Add(layer[at].Key);
+        }
     }
 
     private void ClearOmap(Onode onode)
@@ -182,16 +217,7 @@ public sealed partial class DiskObjectStore
         MarkDirty(onode);
     }
 
-    private bool MayBePersisted(Onode onode, ReadOnlyMemory<byte> key)
-    {
-        if (!onode.OmapPersisted)
-        {
-            return false;
-        }
-
-        byte[] last = LastPersisted(onode);
-        return key.Span.SequenceCompareTo(last) <= 0;
-    }
+    private bool MayBePersisted(Onode onode, ReadOnlySpan<byte> key) => onode.OmapPersisted && key.SequenceCompareTo(LastPersisted(onode)) <= 0;
 
     private byte[] LastPersisted(Onode onode)
     {
@@ -213,6 +239,11 @@ public sealed partial class DiskObjectStore
                 else if (stored.IsValid && MetadataKeys.IsOmapOf(stored.Key, onode.OmapNumber + 1))
                 {
                     overlay.LastPersisted = LastByWalking(onode.OmapNumber);
+                }
+
+                if (overlay.Flushing is { } flushing && flushing.GreatestKey.Span.SequenceCompareTo(overlay.LastPersisted) > 0)
+                {
+                    overlay.LastPersisted = flushing.GreatestKey.ToArray();
                 }
             }
         }

@@ -15,8 +15,7 @@ public sealed partial class DiskObjectStore
 
     // Units that were freed may be written again only once no read that may still be looking at them is under way.
     private readonly Queue<(long Period, List<uint> Units)> _releases = new();
-    private readonly SortedDictionary<long, int> _readsByPeriod = [];
-    private long _period;
+    private readonly ReadPeriods _reads = new();
     private long _releasing;
 
     /// <inheritdoc/>
@@ -182,8 +181,7 @@ public sealed partial class DiskObjectStore
         ReadOperation operation = _readPool.TryPop(out ReadOperation? pooled) ? pooled : new ReadOperation(this);
         long first = offset / BlockSize;
         int blocks = (int)((offset + length - 1) / BlockSize - first + 1);
-        operation.Begin(_pool.Rent(blocks * BlockSize), (int)(offset % BlockSize), length, completion, token, _period);
-        _readsByPeriod[_period] = _readsByPeriod.GetValueOrDefault(_period) + 1;
+        operation.Begin(_pool.Rent(blocks * BlockSize), (int)(offset % BlockSize), length, completion, token, _reads.Begin());
         for (int i = 0; i < blocks; i++)
         {
             long block = first + i;
@@ -263,18 +261,12 @@ public sealed partial class DiskObjectStore
 
     private void EndRead(ReadOperation operation, long period)
     {
-        int left = _readsByPeriod[period] - 1;
-        if (left == 0)
-        {
-            _readsByPeriod.Remove(period);
-            ReleaseUnits();
-        }
-        else
-        {
-            _readsByPeriod[period] = left;
-        }
-
         _readPool.Push(operation);
+        if (_reads.End(period))
+        {
+            ReleaseUnits();
+            ContinueWriteBack();
+        }
     }
 
     /// <summary>Units no durable state refers to any more: free once the reads of this and earlier periods are over.</summary>
@@ -282,7 +274,7 @@ public sealed partial class DiskObjectStore
     {
         if (units.Count > 0)
         {
-            _releases.Enqueue((_period++, units));
+            _releases.Enqueue((_reads.Advance(), units));
             _releasing += units.Count;
         }
 
@@ -291,14 +283,7 @@ public sealed partial class DiskObjectStore
 
     private void ReleaseUnits()
     {
-        long oldest = long.MaxValue;
-        foreach (long period in _readsByPeriod.Keys)
-        {
-            oldest = period;
-            break;
-        }
-
-        while (_releases.TryPeek(out (long Period, List<uint> Units) next) && next.Period < oldest)
+        while (_releases.TryPeek(out (long Period, List<uint> Units) next) && _reads.IsOver(next.Period))
         {
             _releases.Dequeue();
             foreach (uint unit in next.Units)
@@ -316,7 +301,7 @@ public sealed partial class DiskObjectStore
     private sealed class ReadOperation(DiskObjectStore store) : BlockCompletion
     {
         private readonly List<(int Block, uint Checksum)> _expected = [];
-        private readonly List<(PageBuffer Buffer, uint Checksum, int Source, int Target, int Length)> _patches = [];
+        private readonly DiskPatches _patches = new(store);
         private readonly List<(int Block, uint Unit, int Count)> _reads = [];
         private PageBuffer? _buffer;
         private IReadCompletion? _completion;
@@ -362,26 +347,9 @@ public sealed partial class DiskObjectStore
 
         public void AddPieces(int block, OverlayBlock overlay)
         {
-            foreach (ref readonly Piece piece in overlay.Pieces)
-            {
-                Span<byte> target = _buffer!.Span.Slice(block * BlockSize + piece.Start, piece.Length);
-                switch (piece.Kind)
-                {
-                    case PieceKind.Zero:
-                        target.Clear();
-                        break;
-                    case PieceKind.Journal:
-                        piece.Batch!.Buffer.Span.Slice(piece.Source, piece.Length).CopyTo(target);
-                        break;
-                    default:
-                        PageBuffer page = store._pool.Rent(BlockSize);
-                        _patches.Add((page, piece.Checksum, piece.Source, block * BlockSize + piece.Start, piece.Length));
-                        _wanted += BlockSize;
-                        _pending++;
-                        store._device.Read(store.UnitOffset(piece.Unit), page.Slice(0, BlockSize), this);
-                        break;
-                }
-            }
+            int started = _patches.Fill(overlay, _buffer!.Span, block * BlockSize, this);
+            _pending += started;
+            _wanted += started * BlockSize;
         }
 
         public void Go()
@@ -419,14 +387,8 @@ public sealed partial class DiskObjectStore
 
         private void End()
         {
-            ReadStatus status = _error != 0 || _got != _wanted ? ReadStatus.IoError : Verify() ? ReadStatus.Ok : ReadStatus.ChecksumMismatch;
-            foreach ((PageBuffer page, _, int source, int target, int length) in _patches)
-            {
-                page.Span.Slice(source, length).CopyTo(_buffer!.Span[target..]);
-                page.Release();
-            }
-
-            _patches.Clear();
+            bool matches = _patches.Apply(_buffer!.Span, null) && Verify();
+            ReadStatus status = _error != 0 || _got != _wanted ? ReadStatus.IoError : matches ? ReadStatus.Ok : ReadStatus.ChecksumMismatch;
             _expected.Clear();
             PageBuffer buffer = _buffer!;
             IReadCompletion completion = _completion!;
@@ -451,14 +413,6 @@ public sealed partial class DiskObjectStore
             foreach ((int block, uint checksum) in _expected)
             {
                 if (Crc32C.Compute(bytes.Slice(block * BlockSize, BlockSize)) != checksum)
-                {
-                    return false;
-                }
-            }
-
-            foreach ((PageBuffer page, uint checksum, _, _, _) in _patches)
-            {
-                if (Crc32C.Compute(page.Span[..BlockSize]) != checksum)
                 {
                     return false;
                 }

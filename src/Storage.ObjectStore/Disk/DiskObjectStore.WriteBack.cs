@@ -4,43 +4,33 @@ using Storage.Reactor;
 
 namespace Storage.ObjectStore.Disk;
 
-// Write-back: committed small writes leave memory for newly allocated space, many blocks to a disk write. The space is
-// always new, so a crash at any point leaves what the last checkpoint refers to as it was.
+// Write-back: committed small writes leave memory for the disk, many blocks at a time. A block whose whole new content
+// is in the journal goes back to the unit it came from: until the next checkpoint counts, whoever mounts replays that content and
+// never looks at the unit, torn or not. Every other block goes to newly allocated space.
 public sealed partial class DiskObjectStore
 {
-    private const int WriteBackBlocks = 128;
+    private const int WriteBackBlocks = 64;
     private const int WriteBackDepth = 2;
-    private readonly List<(Chunk Chunk, int Block, OverlayBlock Overlay)> _writeBack = [];
-    private int _writeBackNext;
+    private readonly List<(Chunk Chunk, int Block)> _candidates = new(WriteBackBlocks);
+    private List<Chunk> _collecting = [];
+    private int _nextChunk;
+    private int _nextBlock;
+    private long _writeBackVersion;
+    private long _writeBackPeriod;
     private int _writeBackInFlight;
     private bool _writeBackWrote;
     private bool _writeBackRunning;
 
-    private void CollectWriteBack()
+    private void BeginWriteBack()
     {
-        _writeBack.Clear();
-        _writeBackNext = 0;
+        Invariant.Holds(_collecting.Count == 0 && _writeBackInFlight == 0);
+        (_collecting, _overlayChunks) = (_overlayChunks, _collecting);
+        _nextChunk = _nextBlock = 0;
         _writeBackWrote = false;
-        var remaining = new List<Chunk>();
-        foreach (Chunk chunk in _overlayChunks)
-        {
-            if (chunk.Owner is null || chunk.OverlayCount == 0)
-            {
-                chunk.InOverlayList = false;
-                continue;
-            }
 
-            remaining.Add(chunk);
-            for (int block = 0; block < Chunk.Blocks; block++)
-            {
-                if (chunk.Overlay![block] is { } overlay && IsSettled(overlay))
-                {
-                    _writeBack.Add((chunk, block, overlay));
-                }
-            }
-        }
-
-        _overlayChunks = remaining;
+        // What is written over from now on waits for the next time: reads that began before it may still look at its unit.
+        _writeBackVersion = _version;
+        _writeBackPeriod = _reads.Advance();
     }
 
     /// <summary>True if all that the block is made of is on stable storage.</summary>
@@ -60,74 +50,102 @@ public sealed partial class DiskObjectStore
     private void ContinueWriteBack()
     {
         // An operation that finds nothing left to write ends inside Go and calls back here: the outer call goes on.
-        if (_writeBackRunning)
+        if (_writeBackRunning || _stage != CheckpointStage.WriteBack || _failure is not null || _closed || !_reads.IsOver(_writeBackPeriod))
         {
             return;
         }
 
         _writeBackRunning = true;
-        while (_writeBackInFlight < WriteBackDepth && _writeBackNext < _writeBack.Count)
+        while (_writeBackInFlight < WriteBackDepth && _nextChunk < _collecting.Count)
         {
-            int count = Math.Min(WriteBackBlocks, _writeBack.Count - _writeBackNext);
-            var write = new WriteBackOperation(this, _pool.Rent(count * BlockSize));
-            _writeBackInFlight++;
-            for (int i = 0; i < count; i++)
+            CollectCandidates();
+            if (_candidates.Count == 0)
             {
-                (Chunk chunk, int block, OverlayBlock overlay) = _writeBack[_writeBackNext++];
-                if (chunk.Owner is not null && ReferenceEquals(chunk.Overlay![block], overlay) && IsSettled(overlay))
-                {
-                    write.Add(chunk, block, overlay);
-                }
+                continue;
             }
 
+            var write = new WriteBackOperation(this, _pool.Rent(_candidates.Count * BlockSize));
+            _writeBackInFlight++;
+            AddCandidates(write, inPlace: true);
+            AddCandidates(write, inPlace: false);
             write.Go();
         }
 
         _writeBackRunning = false;
-        if (_failure is null && _writeBackInFlight == 0 && _writeBackNext == _writeBack.Count)
+        if (_failure is null && _writeBackInFlight == 0 && _nextChunk == _collecting.Count)
         {
-            _writeBack.Clear();
-            _writeBackNext = 0;
+            _collecting.Clear();
             EndWriteBack();
+        }
+    }
+
+    private void CollectCandidates()
+    {
+        _candidates.Clear();
+        while (_nextChunk < _collecting.Count && _candidates.Count < WriteBackBlocks)
+        {
+            Chunk chunk = _collecting[_nextChunk];
+            if (chunk.Owner is null || chunk.OverlayMask == 0)
+            {
+                chunk.InOverlayList = false;
+                _nextChunk++;
+                continue;
+            }
+
+            while (_nextBlock < Chunk.Blocks && _candidates.Count < WriteBackBlocks)
+            {
+                if (chunk.Overlay![_nextBlock] is { } overlay && overlay.Version <= _writeBackVersion && IsSettled(overlay))
+                {
+                    _candidates.Add((chunk, _nextBlock));
+                }
+
+                _nextBlock++;
+            }
+
+            if (_nextBlock == Chunk.Blocks)
+            {
+                _nextBlock = 0;
+                _nextChunk++;
+                _overlayChunks.Add(chunk); // looked at again next time; it may be empty by then
+            }
+        }
+    }
+
+    private void AddCandidates(WriteBackOperation write, bool inPlace)
+    {
+        bool mayReturn = _options.WriteBackPlace switch
+        {
+            WriteBackPlace.InPlace => true,
+            WriteBackPlace.NewSpace => false,
+            _ => _journaledBytes < _options.CheckpointBytes / 8, // what came in since this write-back began
+        };
+        foreach ((Chunk chunk, int block) in _candidates)
+        {
+            OverlayBlock overlay = chunk.Overlay![block]!;
+            bool hasPlace = mayReturn && overlay.Home != 0 && overlay.IsInMemory;
+            if (hasPlace == inPlace)
+            {
+                write.Add(chunk, block, overlay, inPlace ? overlay.Home : 0);
+            }
         }
     }
 
     /// <summary>One buffer of blocks on its way: parts still on the disk are read, checked and merged, then it is written.</summary>
     private sealed class WriteBackOperation(DiskObjectStore store, PageBuffer buffer) : BlockCompletion
     {
-        private readonly List<Item> _items = [];
-        private readonly List<(int Item, PageBuffer Page, Piece Piece)> _merges = [];
-        private readonly List<uint> _units = [];
+        private readonly List<Item> _items = new(WriteBackBlocks);
+        private readonly DiskPatches _patches = new(store);
         private int _pending = 1;
         private long _wanted;
         private long _got;
         private bool _readFailed;
         private bool _writing;
 
-        public void Add(Chunk chunk, int block, OverlayBlock overlay)
+        /// <summary>Adds a block; those that go back to their unit (not 0) come first.</summary>
+        public void Add(Chunk chunk, int block, OverlayBlock overlay, uint unit)
         {
-            int index = _items.Count;
-            _items.Add(new Item(chunk, block, overlay, overlay.Version));
-            foreach (ref readonly Piece piece in overlay.Pieces)
-            {
-                Span<byte> target = buffer.Span.Slice(index * BlockSize + piece.Start, piece.Length);
-                switch (piece.Kind)
-                {
-                    case PieceKind.Zero:
-                        target.Clear();
-                        break;
-                    case PieceKind.Journal:
-                        piece.Batch!.Buffer.Span.Slice(piece.Source, piece.Length).CopyTo(target);
-                        break;
-                    default:
-                        PageBuffer page = store._pool.Rent(BlockSize);
-                        page.Span[..BlockSize].Clear();
-                        _merges.Add((index, page, piece));
-                        _pending++;
-                        store._device.Read(store.UnitOffset(piece.Unit), page.Slice(0, BlockSize), this);
-                        break;
-                }
-            }
+            _pending += _patches.Fill(overlay, buffer.Span, _items.Count * BlockSize, this);
+            _items.Add(new Item(chunk, block, overlay, overlay.Version, unit, unit != 0));
         }
 
         public void Go() => Done();
@@ -153,15 +171,16 @@ public sealed partial class DiskObjectStore
                 return;
             }
 
-            if (!_writing && !store._closed)
+            if (!_writing)
             {
-                Write();
-                return;
-            }
-
-            foreach ((_, PageBuffer page, _) in _merges)
-            {
-                page.Release();
+                _writing = true;
+                var damaged = new HashSet<int>();
+                bool good = _patches.Apply(buffer.Span, damaged) && !_readFailed;
+                if (!store._closed)
+                {
+                    Write(good ? null : damaged);
+                    return;
+                }
             }
 
             buffer.Release();
@@ -181,52 +200,50 @@ public sealed partial class DiskObjectStore
             store.ContinueWriteBack();
         }
 
-        private void Write()
+        private void Write(HashSet<int>? damaged)
         {
-            _writing = true;
             _pending = 1;
-            var poisoned = new HashSet<int>();
-            foreach ((int item, PageBuffer page, Piece piece) in _merges)
+            Span<Item> items = System.Runtime.InteropServices.CollectionsMarshal.AsSpan(_items);
+            for (int i = 0; i < items.Length; i++)
             {
-                page.Span.Slice(piece.Source, piece.Length).CopyTo(buffer.Span[(item * BlockSize + piece.Start)..]);
-                if (_readFailed || Crc32C.Compute(page.Span[..BlockSize]) != piece.Checksum)
-                {
-                    poisoned.Add(item);
-                }
-
-                page.Release();
+                // Merged with damaged data: a checksum that cannot match keeps the block from ever passing for good. A read that
+                // failed left a page of zeroes, whose checksum is not the unit's.
+                uint checksum = Crc32C.Compute(buffer.Span.Slice(i * BlockSize, BlockSize));
+                items[i].Checksum = damaged is not null && damaged.Contains(i) ? ~checksum : checksum;
             }
 
-            _merges.Clear();
             int at = 0;
-            while (at < _items.Count)
+            while (at < items.Length)
             {
-                uint got = store._space.Allocate((uint)(_items.Count - at), out uint start);
-                if (got == 0)
+                uint start = items[at].Unit;
+                int count = 1;
+                if (start != 0)
                 {
-                    _items.RemoveRange(at, _items.Count - at); // no room: these stay in memory and in the journal
-                    break;
+                    while (at + count < items.Length && items[at + count].Unit == start + (uint)count)
+                    {
+                        count++;
+                    }
+                }
+                else
+                {
+                    count = (int)store._space.Allocate((uint)(items.Length - at), out start);
+                    if (count == 0)
+                    {
+                        _items.RemoveRange(at, items.Length - at); // no room: these stay in memory and in the journal
+                        break;
+                    }
+
+                    for (int i = 0; i < count; i++)
+                    {
+                        items[at + i].Unit = start + (uint)i;
+                    }
                 }
 
-                for (uint i = 0; i < got; i++)
-                {
-                    _units.Add(start + i);
-                }
-
-                int bytes = (int)got * BlockSize;
-                _wanted += bytes;
+                _wanted += count * BlockSize;
                 _pending++;
                 store._writeBackWrote = true;
-                store._device.Write(store.UnitOffset(start), buffer.Slice(at * BlockSize, bytes), durable: false, this);
-                at += (int)got;
-            }
-
-            for (int i = 0; i < _items.Count; i++)
-            {
-                uint checksum = Crc32C.Compute(buffer.Span.Slice(i * BlockSize, BlockSize));
-
-                // Merged with damaged data: a checksum that cannot match keeps the block from ever passing for good.
-                _items[i] = _items[i] with { Checksum = poisoned.Contains(i) ? ~checksum : checksum };
+                store._device.Write(store.UnitOffset(start), buffer.Slice(at * BlockSize, count * BlockSize), durable: false, this);
+                at += count;
             }
 
             Done();
@@ -234,23 +251,39 @@ public sealed partial class DiskObjectStore
 
         private void Install()
         {
-            for (int i = 0; i < _items.Count; i++)
+            foreach (ref readonly Item item in System.Runtime.InteropServices.CollectionsMarshal.AsSpan(_items))
             {
-                (Chunk chunk, int block, OverlayBlock overlay, long version, uint checksum) = _items[i];
-                if (chunk.Owner is not null && ReferenceEquals(chunk.Overlay![block], overlay) && overlay.Version == version)
+                Chunk chunk = item.Chunk;
+                if (chunk.Owner is not null && ReferenceEquals(chunk.Overlay![item.Block], item.Overlay) && item.Overlay.Version == item.Version)
                 {
-                    store.RecycleOverlay(store.DetachOverlay(chunk, block)!);
-                    chunk.Units[block] = _units[i];
-                    chunk.Checksums[block] = checksum;
+                    OverlayBlock overlay = store.DetachOverlay(chunk, item.Block)!;
+                    if (item.InPlace)
+                    {
+                        Invariant.Holds(overlay.Home == item.Unit);
+                        overlay.Home = 0; // its reference is the map's now
+                    }
+
+                    store.RecycleOverlay(overlay);
+                    chunk.Units[item.Block] = item.Unit;
+                    chunk.Checksums[item.Block] = item.Checksum;
                     store.MarkDirty(chunk);
                 }
-                else
+                else if (!item.InPlace)
                 {
-                    store._space.Free(_units[i]); // written over meanwhile; nothing ever referred to it
+                    store._space.Free(item.Unit); // written over meanwhile; nothing ever referred to it
                 }
             }
         }
 
-        private readonly record struct Item(Chunk Chunk, int Block, OverlayBlock Overlay, long Version, uint Checksum = 0);
+        private struct Item(Chunk chunk, int block, OverlayBlock overlay, long version, uint unit, bool inPlace)
+        {
+            public readonly Chunk Chunk = chunk;
+            public readonly int Block = block;
+            public readonly OverlayBlock Overlay = overlay;
+            public readonly long Version = version;
+            public readonly bool InPlace = inPlace;
+            public uint Unit = unit;
+            public uint Checksum;
+        }
     }
 }

@@ -13,9 +13,10 @@ namespace Storage.ObjectStore.Disk;
 /// <remarks>
 /// A transaction is encoded into the open journal batch and applied to memory at once. Batches go to the ring one at a
 /// time with a durable write, which commits them. Large writes go to free space first. Small ones stay in memory (overlay)
-/// until a checkpoint brings them, merged and in long runs, to newly allocated space; then the block maps, attributes and omap
-/// entries that changed go to the database in one batch, and the journal up to there is given up. Nothing that the last
-/// checkpoint refers to is ever overwritten, so replaying the journal over it is safe any number of times.
+/// until a checkpoint brings them, merged, to their old place or to newly allocated space; then the block maps, attributes and
+/// omap entries that changed go to the database in one batch, and the journal up to there is given up. Of what the last
+/// checkpoint refers to, only blocks whose whole new content the journal holds are overwritten, so replaying the journal over it
+/// is safe any number of times.
 /// </remarks>
 public sealed partial class DiskObjectStore : IObjectStore, IStoreView, IDisposable
 {
@@ -29,7 +30,7 @@ public sealed partial class DiskObjectStore : IObjectStore, IStoreView, IDisposa
     private readonly TransactionCheck _check;
     private readonly SortedDictionary<CollectionId, DiskCollection> _collections = [];
     private readonly HashSet<DiskCollection> _dirtyCollections = [];
-    private readonly List<(ulong Number, int Chunks, ulong Omap)> _graveyard = [];
+    private List<(ulong Number, int Chunks, ulong Omap)> _graveyard = [];
     private readonly WireWriter _key = new();
     private List<Onode> _dirty = [];
     private List<uint> _freed = []; // units whose last reference went since the last checkpoint began
@@ -66,7 +67,7 @@ public sealed partial class DiskObjectStore : IObjectStore, IStoreView, IDisposa
     /// <inheritdoc/>
     public StoreUsage Usage => new(
         (long)_super.DataUnits * StoreLimits.BlockSize,
-        Math.Min(_space.Allocated - _freed.Count - _freeing.Count - _releasing + _overlayBlocks + _withheldUnits, _super.DataUnits) * StoreLimits.BlockSize);
+        Math.Min(_space.Allocated - _freed.Count - _freeing.Count - _releasing + _overlayBlocks - _homes + _withheldUnits, _super.DataUnits) * StoreLimits.BlockSize);
 
     /// <summary>Why the store stopped accepting writes, or null while it is well.</summary>
     public Exception? Failure => _failure;
@@ -135,6 +136,14 @@ public sealed partial class DiskObjectStore : IObjectStore, IStoreView, IDisposa
         return onode;
     }
 
+    /// <summary>As <see cref="Load"/>, for a caller who is about to change it.</summary>
+    private Onode LoadToChange(DiskCollection collection, ObjectId id)
+    {
+        Onode onode = Load(collection, id);
+        Freeze(onode);
+        return onode;
+    }
+
     private void Link(Onode onode)
     {
         onode.Older = _newest;
@@ -191,9 +200,10 @@ public sealed partial class DiskObjectStore : IObjectStore, IStoreView, IDisposa
 
     private void MarkDirty(Onode onode)
     {
-        if (!onode.Dirty)
+        if (onode.DirtyGeneration != _generation)
         {
-            onode.Dirty = true;
+            Invariant.Holds(onode.DirtyGeneration == 0); // else Freeze was forgotten
+            onode.DirtyGeneration = _generation;
             _dirty.Add(onode);
             ScheduleCheckpoint();
         }

@@ -26,6 +26,9 @@ public sealed record DiskStoreOptions
     /// <summary>Memory of the metadata database's block cache.</summary>
     public long DatabaseCacheBytes { get; init; } = 64 << 20;
 
+    /// <summary>Where small overwrites of whole blocks go when they leave the journal.</summary>
+    public WriteBackPlace WriteBackPlace { get; init; } = WriteBackPlace.Adaptive;
+
     /// <summary>Write checkpoints on the loop's thread instead of one of their own; for tests.</summary>
     public bool InlineCheckpoints { get; init; }
 
@@ -34,4 +37,20 @@ public sealed record DiskStoreOptions
 
     /// <summary>Where buffers come from.</summary>
     public BufferPool Pool { get; init; } = BufferPool.Shared;
+}
+
+/// <summary>Where small overwrites of whole blocks go when they leave the journal.</summary>
+public enum WriteBackPlace
+{
+    /// <summary>
+    /// Back to where the block lay while the load leaves the disk time for that, else to new space. Keeps objects in one piece
+    /// under every load the disk can sustain, and commits fast under one that it cannot.
+    /// </summary>
+    Adaptive,
+
+    /// <summary>Always back to where the block lay: one random write each.</summary>
+    InPlace,
+
+    /// <summary>Always to new space, many blocks to a write: fastest, and objects fall to pieces.</summary>
+    NewSpace,
 }

@@ -34,8 +34,8 @@ internal sealed class Onode(DiskCollection collection, ObjectId id)
     /// <summary>The database may hold entries of <see cref="OmapNumber"/>.</summary>
     public bool OmapPersisted { get; set; }
 
-    /// <summary>In the list of what the next checkpoint writes.</summary>
-    public bool Dirty { get; set; }
+    /// <summary>The checkpoint that is to write it down; 0 if it holds nothing new.</summary>
+    public long DirtyGeneration { get; set; }
 
     /// <summary>Checkpoints under way that hold a change of it.</summary>
     public int Flushing { get; set; }
@@ -50,7 +50,7 @@ internal sealed class Onode(DiskCollection collection, ObjectId id)
 
     public Onode? Older { get; set; }
 
-    public bool IsEvictable => !Dirty && Flushing == 0 && OverlayBlocks == 0 && (Omap is null || Omap.Count == 0);
+    public bool IsEvictable => DirtyGeneration == 0 && Flushing == 0 && OverlayBlocks == 0 && (Omap is null || Omap.IsEmpty);
 }
 
 /// <summary>A collection: its cached names, and which of them exist otherwise than the database says.</summary>
@@ -84,7 +84,10 @@ internal sealed class Chunk(Onode owner, int index)
 
     public OverlayBlock?[]? Overlay { get; set; }
 
-    public int OverlayCount { get; set; }
+    /// <summary>A bit for each block that is in the overlay.</summary>
+    public ulong OverlayMask { get; set; }
+
+    public int OverlayCount => System.Numerics.BitOperations.PopCount(OverlayMask);
 
     public bool InOverlayList { get; set; }
 
@@ -129,8 +132,31 @@ internal sealed class OverlayBlock
 
     public int Count { get; private set; }
 
-    /// <summary>Changes with every change; never the same for two states of any block.</summary>
+    /// <summary>Grows with every change; never the same for two states of any block.</summary>
     public long Version { get; set; }
+
+    /// <summary>
+    /// The unit that the block lay in and that nothing else refers to, or 0: it is written there again if the journal holds all
+    /// of the new content. Holds the unit's reference.
+    /// </summary>
+    public uint Home { get; set; }
+
+    /// <summary>True if no part of the block is on the disk only.</summary>
+    public bool IsInMemory
+    {
+        get
+        {
+            foreach (ref readonly Piece piece in Pieces)
+            {
+                if (piece.Kind == PieceKind.Disk)
+                {
+                    return false;
+                }
+            }
+
+            return true;
+        }
+    }
 
     public ref Piece this[int index] => ref _pieces[index];
 
@@ -151,63 +177,4 @@ internal sealed class OverlayBlock
         Array.Clear(_pieces, 0, Count);
         Count = 0;
     }
-}
-
-/// <summary>Changes to an object's omap that the database does not hold yet, with tombstones for removed keys.</summary>
-internal sealed class OmapOverlay
-{
-    private readonly SortedSet<OmapEntry> _entries = new(OmapEntryOrder.Instance);
-    private readonly OmapEntry _probe = new(default);
-
-    /// <summary>The last key that may be in the database; null if not looked up yet.</summary>
-    public byte[]? LastPersisted { get; set; }
-
-    public int Count => _entries.Count;
-
-    public SortedSet<OmapEntry> Entries => _entries;
-
-    public OmapEntry? Find(ReadOnlyMemory<byte> key)
-    {
-        _probe.Key = key;
-        return _entries.TryGetValue(_probe, out OmapEntry? found) ? found : null;
-    }
-
-    /// <summary>The entries with keys not below <paramref name="from"/>.</summary>
-    public IEnumerable<OmapEntry> From(ReadOnlyMemory<byte> from)
-    {
-        OmapEntry? last = _entries.Max;
-        if (last is null || last.Key.Span.SequenceCompareTo(from.Span) < 0)
-        {
-            return [];
-        }
-
-        if (from.IsEmpty)
-        {
-            return _entries;
-        }
-
-        return _entries.GetViewBetween(new OmapEntry(from), new OmapEntry(last.Key));
-    }
-}
-
-internal sealed class OmapEntry(ReadOnlyMemory<byte> key)
-{
-    public ReadOnlyMemory<byte> Key { get; set; } = key;
-
-    public ReadOnlyMemory<byte> Value { get; set; }
-
-    public bool Removed { get; set; }
-
-    /// <summary>The database may hold this key, so removing it needs a tombstone.</summary>
-    public bool MaybePersisted { get; set; }
-
-    /// <summary>The checkpoint that takes its present state along.</summary>
-    public long Generation { get; set; }
-}
-
-internal sealed class OmapEntryOrder : IComparer<OmapEntry>
-{
-    public static OmapEntryOrder Instance { get; } = new();
-
-    public int Compare(OmapEntry? x, OmapEntry? y) => x!.Key.Span.SequenceCompareTo(y!.Key.Span);
 }

@@ -91,6 +91,9 @@ internal sealed class SpaceMap
         return true;
     }
 
+    /// <summary>True if a unit in use has one reference only.</summary>
+    public bool IsExclusive(uint unit) => _extra.Count == 0 || !_extra.ContainsKey(unit);
+
     /// <summary>Makes a unit without references available.</summary>
     public void Free(uint unit)
     {

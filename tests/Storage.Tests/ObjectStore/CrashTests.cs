@@ -13,12 +13,14 @@ public sealed class CrashTests
     private static readonly ObjectId O = new("object", 42);
 
     [Theory]
-    [InlineData(11)]
-    [InlineData(12)]
-    public void EveryCrashPointMountsToATransactionBoundaryAtOrAfterTheLastAcknowledged(int seed)
+    [InlineData(11, WriteBackPlace.Adaptive)]
+    [InlineData(12, WriteBackPlace.InPlace)]
+    [InlineData(13, WriteBackPlace.InPlace)]
+    [InlineData(14, WriteBackPlace.NewSpace)]
+    public void EveryCrashPointMountsToATransactionBoundaryAtOrAfterTheLastAcknowledged(int seed, WriteBackPlace place)
     {
         var random = new Random(seed);
-        using var kit = new StoreKit();
+        using var kit = new StoreKit(place: place);
         var memory = new MemoryObjectStore(kit.Loop, new Random(1), new MemoryDisk(), new MemoryStoreOptions { Pool = kit.Pool });
         DiskObjectStore disk = kit.Open();
         var setup = new Transaction();
@@ -35,12 +37,7 @@ public sealed class CrashTests
         void SaveDatabase()
         {
             string copy = Path.Combine(kit.Directory, "copy" + databases.Count);
-            System.IO.Directory.CreateDirectory(copy);
-            foreach (string file in System.IO.Directory.GetFiles(database))
-            {
-                File.Copy(file, Path.Combine(copy, Path.GetFileName(file)));
-            }
-
+            CopyFolder(database, copy);
             databases.Add((kit.Device!.Log.Count, copy));
         }
 
@@ -49,7 +46,7 @@ public sealed class CrashTests
         var states = new List<string> { StoreCompare.Describe(kit, memory) };
         var acknowledged = new List<(int LogIndex, int Transactions)>();
         var log = new CommitLog();
-        var generator = new TransactionGenerator(random, kit);
+        var generator = new TransactionGenerator(random, kit) { Overwrites = 50 };
         long checkpoints = disk.Checkpoints;
         for (int step = 1; step <= 25; step++)
         {
@@ -69,28 +66,23 @@ public sealed class CrashTests
                 }
             }
 
-            if (random.Next(12) == 0)
+            if (random.Next(6) == 0)
             {
                 disk.RequestCheckpoint();
             }
         }
 
         Assert.True(databases.Count > 1);
-        List<(long Offset, byte[]? Data, bool Durable)> writes = kit.Device!.Log.ToList();
+        List<DeviceOperation> writes = kit.Device!.Log.ToList();
         disk.Abandon();
         kit.Settle();
         for (int point = 0; point <= writes.Count; point++)
         {
             start.CopyTo(kit.Image, 0);
-            Replay(kit.Image, writes, point, random);
+            DeviceOperation.Crash(kit.Image, writes, point, random);
             string saved = databases.Last(entry => entry.LogIndex <= point).Path;
             System.IO.Directory.Delete(database, recursive: true);
-            System.IO.Directory.CreateDirectory(database);
-            foreach (string file in System.IO.Directory.GetFiles(saved))
-            {
-                File.Copy(file, Path.Combine(database, Path.GetFileName(file)));
-            }
-
+            CopyFolder(saved, database);
             DiskObjectStore mounted = kit.Open();
             string found = StoreCompare.Describe(kit, mounted);
             int least = acknowledged.Where(entry => entry.LogIndex <= point).Select(entry => entry.Transactions).DefaultIfEmpty(0).Max();
@@ -103,28 +95,86 @@ public sealed class CrashTests
         kit.AssertNoLeaks();
     }
 
-    // All before the point as it was written, except what no flush covers yet: that is lost or torn at random. The write at
-    // the point itself is torn.
-    private static void Replay(byte[] image, List<(long Offset, byte[]? Data, bool Durable)> writes, int point, Random random)
+    private static void CopyFolder(string from, string to)
     {
-        int flushed = writes.FindLastIndex(Math.Max(0, point - 1), Math.Max(0, point), entry => entry.Data is null);
-        for (int i = 0; i < Math.Min(point + 1, writes.Count); i++)
+        System.IO.Directory.CreateDirectory(to);
+        foreach (string file in System.IO.Directory.GetFiles(from))
         {
-            (long offset, byte[]? data, bool durable) = writes[i];
-            if (data is null)
-            {
-                continue;
-            }
+            File.Copy(file, Path.Combine(to, Path.GetFileName(file)));
+        }
+    }
 
-            bool whole = i < point && (durable || i < flushed);
-            for (int at = 0; at < data.Length; at += 4096)
+    [Fact]
+    public void OverwrittenBlocksStayWhereTheyAre()
+    {
+        using var kit = new StoreKit(place: WriteBackPlace.InPlace);
+        DiskObjectStore store = kit.Open();
+        var t = new Transaction();
+        t.CreateCollection(C);
+        Storage.Reactor.BufferSegment large = kit.Data(new byte[256 << 10]);
+        t.Write(C, O, 0, large);
+        large.Buffer!.Release();
+        t.Clone(C, O, new ObjectId("clone", 42)); // its blocks are shared: they must not be written over
+        Submit(kit, store, t);
+        Assert.Equal(1, store.CountRuns(C, [O]));
+        t.Remove(C, new ObjectId("clone", 42));
+        Submit(kit, store, t);
+        kit.Loop.Run(store.CheckpointAsync, TimeSpan.FromMinutes(1));
+        long used = store.Usage.UsedBytes;
+        var random = new Random(3);
+        byte[] expected = new byte[256 << 10];
+        for (int i = 0; i < 200; i++)
+        {
+            byte[] block = new byte[4096];
+            random.NextBytes(block);
+            int at = random.Next(64) * 4096;
+            block.CopyTo(expected, at);
+            Storage.Reactor.BufferSegment data = kit.Data(block);
+            t.Write(C, O, at, data);
+            data.Buffer!.Release();
+            Submit(kit, store, t);
+            if (i % 10 == 0)
             {
-                if (whole || random.Next(2) == 0)
-                {
-                    data.AsSpan(at, 4096).CopyTo(image.AsSpan((int)offset + at));
-                }
+                kit.Loop.Run(store.CheckpointAsync, TimeSpan.FromMinutes(1));
             }
         }
+
+        kit.Close(store);
+        store = kit.Open();
+        Assert.Equal(1, store.CountRuns(C, [O]));
+        Assert.Equal(used, store.Usage.UsedBytes);
+        Assert.Equal(expected, kit.Read(store, C, O, 0, 256 << 10).Data);
+        kit.Close(store);
+        kit.AssertNoLeaks();
+    }
+
+    [Fact]
+    public void SharedBlocksAreNotWrittenOver()
+    {
+        using var kit = new StoreKit(place: WriteBackPlace.InPlace);
+        DiskObjectStore store = Create(kit, out byte[] content);
+        kit.Loop.Run(store.CheckpointAsync, TimeSpan.FromMinutes(1));
+        var t = new Transaction();
+        var clone = new ObjectId("clone", 42);
+        t.Clone(C, O, clone);
+        Storage.Reactor.BufferSegment data = kit.Data(new byte[4096]);
+        t.Write(C, O, 4096, data);
+        data.Buffer!.Release();
+        Submit(kit, store, t);
+        kit.Close(store);
+        store = kit.Open();
+        Assert.Equal(content, kit.Read(store, C, clone, 0, 20_000).Data);
+        new byte[4096].CopyTo(content, 4096);
+        Assert.Equal(content, kit.Read(store, C, O, 0, 20_000).Data);
+        kit.Close(store);
+        kit.AssertNoLeaks();
+    }
+
+    private static void Submit(StoreKit kit, DiskObjectStore store, Transaction t)
+    {
+        store.Submit(t, null, 0);
+        t.Clear();
+        kit.Settle();
     }
 
     [Fact]

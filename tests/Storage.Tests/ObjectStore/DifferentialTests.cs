@@ -16,10 +16,10 @@ public sealed class DifferentialTests
     public void MemoryAndDiskStoreAgreeAcrossRemountsAndCrashes(int seed)
     {
         var random = new Random(seed);
-        using var kit = new StoreKit();
+        using var kit = new StoreKit(place: (WriteBackPlace)(seed % 3));
         var memory = new MemoryObjectStore(kit.Loop, new Random(1), new MemoryDisk(), new MemoryStoreOptions { Pool = kit.Pool });
         DiskObjectStore disk = kit.Open();
-        var generator = new TransactionGenerator(random, kit);
+        var generator = new TransactionGenerator(random, kit) { Overwrites = seed % 2 * 30 };
         var setup = new Transaction();
         setup.CreateCollection(TransactionGenerator.Collections[0]);
         setup.CreateCollection(TransactionGenerator.Collections[1]);

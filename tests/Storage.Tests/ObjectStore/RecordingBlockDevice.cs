@@ -11,8 +11,8 @@ internal sealed class RecordingBlockDevice(IEventLoop loop, byte[] image, bool r
 
     public long Length => Image.Length;
 
-    /// <summary>Writes since the start; an entry without data is a flush.</summary>
-    public List<(long Offset, byte[]? Data, bool Durable)> Log { get; } = [];
+    /// <summary>Writes and flushes since the start, in the order they completed.</summary>
+    public List<DeviceOperation> Log { get; } = [];
 
     /// <summary>Error number that writes return from now on; 0 for none.</summary>
     public int WriteError { get; set; }
@@ -35,6 +35,7 @@ internal sealed class RecordingBlockDevice(IEventLoop loop, byte[] image, bool r
     {
         Assert.True(offset % 4096 == 0 && source.Length % 4096 == 0 && source.Offset % 4096 == 0);
         PageBuffer buffer = source.Buffer!.Retain();
+        int issued = Log.Count;
         loop.Post(
             _ =>
             {
@@ -43,7 +44,7 @@ internal sealed class RecordingBlockDevice(IEventLoop loop, byte[] image, bool r
                     source.Span.CopyTo(Image.AsSpan((int)offset));
                     if (record)
                     {
-                        Log.Add((offset, source.Span.ToArray(), durable));
+                        Log.Add(new DeviceOperation(offset, source.Span.ToArray(), durable, issued));
                     }
                 }
 
@@ -53,19 +54,71 @@ internal sealed class RecordingBlockDevice(IEventLoop loop, byte[] image, bool r
             null);
     }
 
-    public void Flush(BlockCompletion completion) => loop.Post(
-        _ =>
-        {
-            if (record)
+    public void Flush(BlockCompletion completion)
+    {
+        int issued = Log.Count;
+        loop.Post(
+            _ =>
             {
-                Log.Add((0, null, false));
-            }
+                if (record)
+                {
+                    Log.Add(new DeviceOperation(0, null, false, issued));
+                }
 
-            completion.OnDone(0);
-        },
-        null);
+                completion.OnDone(0);
+            },
+            null);
+    }
 
     public void Dispose()
     {
+    }
+}
+
+/// <summary>A write, or a flush if it has no data. Issued is the number of operations that had completed when it was issued.</summary>
+internal sealed record DeviceOperation(long Offset, byte[]? Data, bool Durable, int Issued)
+{
+    private const int Sector = 512;
+
+    /// <summary>Brings an image to one of the states that a crash after so many completed operations may leave.</summary>
+    public static void Crash(byte[] image, List<DeviceOperation> log, int point, Random random)
+    {
+        int flushed = 0; // writes that completed before the last completed flush was issued are safe
+        for (int i = 0; i < point; i++)
+        {
+            flushed = log[i].Data is null ? Math.Max(flushed, log[i].Issued) : flushed;
+        }
+
+        var unsafeWrites = new List<DeviceOperation>();
+        for (int i = 0; i < log.Count; i++)
+        {
+            DeviceOperation write = log[i];
+            if (write.Data is null || (i >= point && write.Issued > point))
+            {
+                continue;
+            }
+
+            if (i < point && (write.Durable || i < flushed))
+            {
+                write.Data.CopyTo(image, write.Offset);
+            }
+            else
+            {
+                unsafeWrites.Add(write);
+            }
+        }
+
+        // The rest may have reached the disk or not, in any order, each sector for itself.
+        foreach (DeviceOperation write in unsafeWrites.OrderBy(_ => random.Next()))
+        {
+            int how = random.Next(4);
+            for (int at = 0; at < write.Data!.Length && how > 0; at += Sector)
+            {
+                if (how == 1 || random.Next(2) == 0)
+                {
+                    write.Data.AsSpan(at, Sector).CopyTo(image.AsSpan((int)write.Offset + at));
+                }
+            }
+        }
     }
 }

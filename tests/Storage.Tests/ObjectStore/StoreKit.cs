@@ -13,12 +13,13 @@ internal sealed class StoreKit : IDisposable
 {
     public const int DiskBytes = 24 << 20;
 
-    public StoreKit(DiskStoreOptions? options = null)
+    public StoreKit(DiskStoreOptions? options = null, WriteBackPlace place = WriteBackPlace.Adaptive)
     {
         Pool = new BufferPool(trace: true);
         Options = (options ?? new DiskStoreOptions { CheckpointInterval = TimeSpan.Zero, JournalBytes = 1 << 20, DirectWriteBytes = 16 << 10, CheckpointBytes = 256 << 10 }) with
         {
             Pool = Pool,
+            WriteBackPlace = place,
             InlineCheckpoints = true,
             DatabaseCompaction = false,
             DatabaseCacheBytes = 1 << 20,

@@ -13,6 +13,9 @@ internal sealed class TransactionGenerator(Random random, StoreKit kit)
         new("a", 0x11), new("b", 0x80000000), new("b", 0x80000000, 3), new("long/name\0x", 7), new("c", 0x11), new("d", 99),
     ];
 
+    /// <summary>Of a hundred steps, how many overwrite a few whole blocks of the same few.</summary>
+    public int Overwrites { get; init; }
+
     public Transaction Next(IObjectStore present)
     {
         var transaction = new Transaction();
@@ -42,6 +45,17 @@ internal sealed class TransactionGenerator(Random random, StoreKit kit)
         CollectionId c = Collections[random.Next(2)];
         ObjectId o = Objects[random.Next(Objects.Length)];
         ObjectId p = Objects[random.Next(Objects.Length)];
+        if (random.Next(100) < Overwrites)
+        {
+            byte[] blocks = new byte[4096 * random.Next(1, 3)];
+            random.NextBytes(blocks);
+            Storage.Reactor.BufferSegment hot = kit.Data(blocks);
+            t.Write(c, o, random.Next(4) * 4096L, hot);
+            hot.Buffer!.Release();
+            live.Add((c, o));
+            return;
+        }
+
         int kind = random.Next(100);
         bool exists = live.Contains((c, o));
         switch (kind)
