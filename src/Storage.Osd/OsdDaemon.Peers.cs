@@ -208,7 +208,7 @@ public sealed partial class OsdDaemon
         {
             HandlePing(connection, in message);
         }
-        else if (message.Type <= OsdMessageType.LastOfGroup && message.Type >= MessageType.OsdPeerFirst)
+        else if (OsdMessageType.IsOfGroup(message.Type))
         {
             HandleGroupMessage(connection, message.Type, message.Body, message.Data);
         }
@@ -363,7 +363,7 @@ public sealed partial class OsdDaemon
         public void OnMessage(IConnection connection, in Message message)
         {
             // Answers go where requests come from. Not where a peer merely connected: it may only be looking whether we live.
-            if (connection.Peer.Kind == EntityKind.Osd && message.Type is >= MessageType.OsdPeerFirst and <= OsdMessageType.LastOfGroup)
+            if (connection.Peer.Kind == EntityKind.Osd && OsdMessageType.IsOfGroup(message.Type))
             {
                 daemon._inbound[new OsdId((int)connection.Peer.Id)] = connection;
             }

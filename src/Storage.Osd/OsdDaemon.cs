@@ -178,6 +178,11 @@ public sealed partial class OsdDaemon : IPlacementGroupHost
     /// <returns>JSON, or null if this OSD does not hold the PG.</returns>
     public string? QueryJson(PgId group) => _groups.TryGetValue(group, out PlacementGroup? found) ? found.QueryJson() : null;
 
+    /// <summary>Lists the objects of a PG that scrub found wrong.</summary>
+    /// <param name="group">The PG.</param>
+    /// <returns>JSON, or null if this OSD does not hold the PG.</returns>
+    public string? ListInconsistentJson(PgId group) => _groups.TryGetValue(group, out PlacementGroup? found) ? found.ListInconsistentJson() : null;
+
     /// <summary>State of a PG as this OSD sees it.</summary>
     /// <param name="group">The PG.</param>
     /// <returns>State words, or null if this OSD does not hold the PG.</returns>
@@ -219,6 +224,8 @@ public sealed partial class OsdDaemon : IPlacementGroupHost
             {
                 group.Tick();
             }
+
+            TickScrubs();
         }
 
         TickStatistics();

@@ -49,6 +49,35 @@ public sealed record OsdOptions
     /// <summary>Data bytes in one recovery message.</summary>
     public int RecoveryChunkBytes { get; init; } = 4 << 20;
 
+    /// <summary>Every PG is scrubbed once in this time: what its copies say of themselves is compared. Zero for never. Cheap, and it
+    /// finds lost and stray objects early.</summary>
+    public TimeSpan ScrubInterval { get; init; } = TimeSpan.FromDays(1);
+
+    /// <summary>Every PG is deep-scrubbed once in this time: all data is read and compared. Zero for never. A week is well below the
+    /// time in which a second copy of the same block is likely to go bad as well.</summary>
+    public TimeSpan DeepScrubInterval { get; init; } = TimeSpan.FromDays(7);
+
+    /// <summary>Scrubs that this OSD leads or takes part in at once. One keeps disks free for clients.</summary>
+    public int ScrubGroups { get; init; } = 1;
+
+    /// <summary>Objects that a scrub looks at in one go; writes to them wait meanwhile.</summary>
+    public int ScrubChunkObjects { get; init; } = 25;
+
+    /// <summary>Data bytes that a deep scrub reads in one go (at least one object): some 40 ms of a slow disk.</summary>
+    public long ScrubChunkBytes { get; init; } = 4 << 20;
+
+    /// <summary>Pause of a scrub between two such goes.</summary>
+    public TimeSpan ScrubPause { get; init; } = TimeSpan.FromMilliseconds(10);
+
+    /// <summary>A scrub is given up when a member does not answer for so long.</summary>
+    public TimeSpan ScrubTimeout { get; init; } = TimeSpan.FromSeconds(120);
+
+    /// <summary>Whether a deep scrub replaces bad copies by itself where it is certain which copy is good. It never removes anything.</summary>
+    public bool ScrubAutoRepair { get; init; } = true;
+
+    /// <summary>Objects that one scrub repairs by itself; more damage than that is left for an operator to look at.</summary>
+    public int ScrubAutoRepairObjects { get; init; } = 50;
+
     /// <summary>The largest object.</summary>
     public long LargestObjectBytes { get; init; } = 1L << 30;
 

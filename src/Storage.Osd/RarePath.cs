@@ -136,6 +136,27 @@ public enum RarePath
     /// <summary>A damaged copy was replaced.</summary>
     DamageRepaired,
 
+    /// <summary>Scrub found copies that differ or cannot be read.</summary>
+    ScrubErrorFound,
+
+    /// <summary>All bad copies that scrub found of an object were replaced or removed.</summary>
+    ScrubErrorRepaired,
+
+    /// <summary>The interval ended while a scrub was under way.</summary>
+    ScrubInterrupted,
+
+    /// <summary>A write came to the range that scrub looked at; scrub gave way.</summary>
+    ScrubPreempted,
+
+    /// <summary>A member had no place for a scrub.</summary>
+    ScrubRefused,
+
+    /// <summary>A scrub was given up because a member said nothing for too long.</summary>
+    ScrubTimedOut,
+
+    /// <summary>Scrub counted other objects or bytes than the PG's statistics say.</summary>
+    ScrubStatisticsWrong,
+
     /// <summary>The map said that this OSD is down while it runs; it came back.</summary>
     WronglyMarkedDown,
 

@@ -43,7 +43,7 @@ internal static class PgCommands
                 foreach (PgInfo pg in reply.Pgs)
                 {
                     string primaryName = pg.Primary < 0 ? "none" : $"osd.{pg.Primary}";
-                    bool good = pg.State == "active+clean";
+                    bool good = pg.State == "active+clean" || (pg.State.StartsWith("active+clean+scrubbing", StringComparison.Ordinal) && pg.ScrubErrors == 0);
                     if (dump)
                     {
                         table.Row(

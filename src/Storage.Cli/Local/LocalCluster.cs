@@ -86,7 +86,7 @@ internal sealed class LocalCluster(LocalRequest request, IAnsiConsole console)
         await WaitAsync("placement groups active and clean", processes, cancellation, async () =>
         {
             StatusReply status = await admin.StatusAsync(new StatusRequest(), cancellation).ConfigureAwait(false);
-            ulong clean = status.PgStates.Where(state => state.State == "active+clean").Aggregate(0UL, (sum, state) => sum + state.Count);
+            ulong clean = status.PgStates.Where(state => state.State == "active+clean" || state.State.StartsWith("active+clean+scrubbing", StringComparison.Ordinal)).Aggregate(0UL, (sum, state) => sum + state.Count);
             return (status.Pgs > 0 && clean == status.Pgs, $"{clean} of {status.Pgs}");
         }).ConfigureAwait(false);
 

@@ -92,6 +92,14 @@ internal interface IPlacementGroupHost
 
     void ReleaseBackfill(PgId group);
 
+    /// <summary>The wall clock, in milliseconds since the Unix epoch; only schedules and what operators see may depend on it.</summary>
+    long UnixMilliseconds { get; }
+
+    /// <summary>Takes one of the places of scrubs that this OSD leads or takes part in.</summary>
+    bool TryReserveScrub(PgId group);
+
+    void ReleaseScrub(PgId group);
+
     /// <summary>The state that operators see has changed.</summary>
     void StateChanged();
 
@@ -110,4 +118,8 @@ internal sealed class OsdCounters
     public long ReadErrors;
     public long RepairedErrors;
     public long TrimmedClones;
+    public long Scrubs;
+    public long ScrubbedBytes;
+    public long ScrubRepairs;
+    public long StatisticsErrors;
 }

@@ -10,7 +10,7 @@ namespace Storage.Osd;
 /// </summary>
 internal sealed class PgInfo
 {
-    private const byte FormatVersion = 1;
+    private const byte FormatVersion = 2;
 
     /// <summary>Newest log entry, or <see cref="LogTail"/> if the log is empty.</summary>
     public PgVersion LastUpdate;
@@ -36,6 +36,12 @@ internal sealed class PgInfo
     /// <summary>Damage found and not repaired.</summary>
     public long ScrubErrors;
 
+    /// <summary>When the last scrub ended, in milliseconds since the Unix epoch; of a PG that never was, when it first became active; 0 if this copy does not know.</summary>
+    public long LastScrub;
+
+    /// <summary>The same for deep scrub.</summary>
+    public long LastDeepScrub;
+
     /// <summary>Whether this copy answers for an object (leaving the missing set aside).</summary>
     public bool Covers(ObjectId id) => IsComplete || (BackfillCursor is not null && id <= BackfillCursor);
 
@@ -50,6 +56,8 @@ internal sealed class PgInfo
         writer.WriteInt64(Objects);
         writer.WriteInt64(Bytes);
         writer.WriteInt64(ScrubErrors);
+        writer.WriteInt64(LastScrub);
+        writer.WriteInt64(LastDeepScrub);
         writer.WriteBoolean(IsComplete);
         writer.WriteBoolean(BackfillCursor is not null);
         BackfillCursor?.Encode(writer);
@@ -57,7 +65,7 @@ internal sealed class PgInfo
 
     public static PgInfo Decode(ref WireReader reader)
     {
-        reader.ReadVersion(FormatVersion, "PG info");
+        reader.ReadExactVersion(FormatVersion, "PG info");
         var info = new PgInfo
         {
             LastUpdate = reader.ReadPgVersion(),
@@ -66,6 +74,8 @@ internal sealed class PgInfo
             Objects = reader.ReadInt64(),
             Bytes = reader.ReadInt64(),
             ScrubErrors = reader.ReadInt64(),
+            LastScrub = reader.ReadInt64(),
+            LastDeepScrub = reader.ReadInt64(),
             IsComplete = reader.ReadBoolean(),
         };
         if (reader.ReadBoolean())

@@ -37,6 +37,9 @@ internal sealed record PgLogEntry(PgVersion Version, PgVersion Prior, ObjectId O
     /// <summary>A client asked for it.</summary>
     public bool IsClients => Operation.Sequence != 0;
 
+    /// <summary>The object's version afterwards; Zero if it is gone.</summary>
+    public PgVersion VersionAfter => Kind == LogEntryKind.Delete ? PgVersion.Zero : Version;
+
     public void Encode(WireWriter writer)
     {
         writer.WriteByte(FormatVersion);

@@ -151,6 +151,7 @@ internal sealed partial class PlacementGroup
     private void EndInterval(Epoch next)
     {
         _intervalChanged = true;
+        InterruptScrub();
         _history.SameIntervalSince = next;
         _replicaActive = false;
         _leasePromisedUntil = Mutations.Active(Mutation.PromiseForgotten) ? s_never : _leasePromisedUntil;

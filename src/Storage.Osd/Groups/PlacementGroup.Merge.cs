@@ -283,6 +283,10 @@ internal sealed partial class PlacementGroup
     {
         _log.Clear();
         _missing.Clear();
+        _host.Counters.RepairedErrors += _damaged.Count; // what was damaged counts no longer
+        _damaged.Clear();
+        _findings.Clear();
+        UpdateScrubErrors();
         _transaction.ClearOmap(_collection, MetaObject);
         _info.IsComplete = false;
         _info.BackfillCursor = null;

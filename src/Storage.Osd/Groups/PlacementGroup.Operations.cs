@@ -90,6 +90,11 @@ internal sealed partial class PlacementGroup
 
     private void Run(ClientOperation operation)
     {
+        if (operation.IsWrite && _scrub is not null)
+        {
+            PreemptScrub(operation.Object);
+        }
+
         bool ready = operation.IsWrite ? IsWritable(operation.Object) : !_missing.ContainsKey(operation.Object) || Mutations.Active(Mutation.ReadsMissing);
         ObjectId wanted = operation.Object;
         if (ready && !operation.IsWrite)
@@ -139,7 +144,7 @@ internal sealed partial class PlacementGroup
     // An object's copies may change only while all of them are at hand and none is being copied.
     private bool IsWritable(ObjectId id)
     {
-        if (_missing.ContainsKey(id) || (IsBeingCopied(id) && !Mutations.Active(Mutation.WritesDuringCopy)))
+        if (_missing.ContainsKey(id) || IsBeingScrubbed(id) || (IsBeingCopied(id) && !Mutations.Active(Mutation.WritesDuringCopy)))
         {
             return false;
         }

@@ -441,6 +441,7 @@ internal sealed partial class PlacementGroup
         }
 
         _leaseSentAt = _activateSentAt;
+        LearnScrubState();
         UpdateLease();
         _history.LastEpochStarted = Interval;
         if (!Same(_up, _acting))

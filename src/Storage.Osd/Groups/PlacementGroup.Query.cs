@@ -37,6 +37,15 @@ internal sealed partial class PlacementGroup
                 Add("remapped");
             }
 
+            if (_scrub is { } scrub)
+            {
+                Add(scrub.Deep ? "scrubbing+deep" : "scrubbing");
+                if (scrub.Wish.Repair)
+                {
+                    Add("repair");
+                }
+            }
+
             if (_info.ScrubErrors > 0)
             {
                 Add("inconsistent");
@@ -173,6 +182,36 @@ internal sealed partial class PlacementGroup
         return Encoding.UTF8.GetString(stream.GetBuffer(), 0, (int)stream.Length);
     }
 
+    /// <summary>The objects that scrub found wrong: which copies, and how.</summary>
+    public string ListInconsistentJson()
+    {
+        using var stream = new MemoryStream();
+        using (var json = new Utf8JsonWriter(stream, new JsonWriterOptions { Indented = true }))
+        {
+            json.WriteStartObject();
+            json.WriteString("pgid", Id.ToString());
+            json.WriteNumber("scrub_errors", _info.ScrubErrors);
+            json.WriteNumber("last_scrub_unix_ms", _info.LastScrub);
+            json.WriteNumber("last_deep_scrub_unix_ms", _info.LastDeepScrub);
+            json.WriteBoolean("scrub_pending", IsScrubbing || IsScrubWanted);
+            json.WriteStartArray("inconsistents");
+            foreach (ScrubFinding finding in _findings.Values)
+            {
+                finding.WriteJson(json);
+            }
+
+            foreach (ObjectId id in _damaged.Where(id => !_findings.ContainsKey(id)).Order())
+            {
+                new ScrubFinding(id, OsdId.None, PgVersion.Zero, false, true, [new BadCopy(_host.Self, ScrubErrors.ReadError)]).WriteJson(json);
+            }
+
+            json.WriteEndArray();
+            json.WriteEndObject();
+        }
+
+        return Encoding.UTF8.GetString(stream.GetBuffer(), 0, (int)stream.Length);
+    }
+
     private string WaitingFor()
     {
         switch (_phase)
@@ -213,6 +252,8 @@ internal sealed partial class PlacementGroup
         json.WriteNumber("objects", info.Objects);
         json.WriteNumber("bytes", info.Bytes);
         json.WriteNumber("scrub_errors", info.ScrubErrors);
+        json.WriteNumber("last_scrub_unix_ms", info.LastScrub);
+        json.WriteNumber("last_deep_scrub_unix_ms", info.LastDeepScrub);
         json.WriteEndObject();
     }
 

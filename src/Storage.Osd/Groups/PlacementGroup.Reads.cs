@@ -39,6 +39,10 @@ internal sealed partial class PlacementGroup
         {
             FinishPiece(operation, read.Index, status, data);
         }
+        else if (read.Owner is ScrubBuild build)
+        {
+            OnScrubRead(build, status, data);
+        }
         else
         {
             OnSendingRead((Sending)read.Owner, read.Index, status, data);
@@ -222,23 +226,41 @@ internal sealed partial class PlacementGroup
             return;
         }
 
-        _host.Reached(RarePath.DamageFound);
-        _host.Counters.ReadErrors++;
         SetMissing(_transaction, id, LocalVersion(id));
-        _damaged.Add(id);
-        _info.ScrubErrors++;
+        NoteDamaged(id);
         PersistInfo(_transaction);
         SubmitMeta(_transaction);
         _host.StateChanged();
     }
 
-    private void MarkRepaired(ObjectId id)
+    // Our copy cannot be read; known also after a restart, so that nobody waits for it. Persisted by the caller.
+    private void NoteDamaged(ObjectId id)
+    {
+        if (_damaged.Add(id))
+        {
+            _host.Reached(RarePath.DamageFound);
+            _host.Counters.ReadErrors++;
+            _transaction.SetOmap(_collection, MetaObject, ObjectKey('B', id), ReadOnlyMemory<byte>.Empty);
+            UpdateScrubErrors();
+        }
+    }
+
+    private void ClearDamaged(ObjectStore.Transaction transaction, ObjectId id)
     {
         if (_damaged.Remove(id))
         {
             _host.Reached(RarePath.DamageRepaired);
             _host.Counters.RepairedErrors++;
-            _info.ScrubErrors = Math.Max(0, _info.ScrubErrors - 1);
+            transaction.RemoveOmap(_collection, MetaObject, ObjectKey('B', id));
+            UpdateScrubErrors();
+        }
+    }
+
+    private void MarkRepaired(ObjectId id)
+    {
+        if (_damaged.Contains(id))
+        {
+            ClearDamaged(_transaction, id);
             PersistInfo(_transaction);
             SubmitMeta(_transaction);
             _host.StateChanged();

@@ -243,6 +243,7 @@ internal sealed partial class PlacementGroup
     {
         _host.Reached(RarePath.ObjectPulled);
         MarkRepaired(id);
+        ResolveFinding(id);
         if (_recovering.TryGetValue(id, out Recovery? recovery))
         {
             recovery.Source = OsdId.None;
@@ -267,6 +268,7 @@ internal sealed partial class PlacementGroup
         if (done && _peers.TryGetValue(target, out PeerState? peer))
         {
             peer.Missing.Remove(id);
+            ResolveFinding(id);
         }
 
         if (recovery.Backfilling?.Backfill is { } backfill)
@@ -416,6 +418,7 @@ internal sealed partial class PlacementGroup
         _history.Prune();
         Invariant.Holds(_history.Past.Count == 0);
         ShareHistory();
+        _shareScrub = true;
         foreach (PeerState peer in _peers.Values)
         {
             if (peer.HasInfo && peer.Exists && !IsTarget(peer.Osd))

@@ -144,6 +144,7 @@ internal sealed partial class PlacementGroup
             return false;
         }
 
+        _scrub?.OnWrite(id, _info.Objects - objects, _info.Bytes - bytes);
         _log.Add(write.Entry);
         TrimLog(write.Counts.TrimTo);
         _inFlight.Enqueue(write);
@@ -287,6 +288,7 @@ internal sealed partial class PlacementGroup
         if (any)
         {
             ReleaseDeferred();
+            ContinueDraining();
         }
     }
 

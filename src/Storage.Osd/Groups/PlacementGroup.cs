@@ -255,6 +255,37 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
                 HandleHistoryUpdate(from, ref reader);
                 break;
             default:
+                HandleScrubMessage(from, type, ref reader);
+                break;
+        }
+    }
+
+    private void HandleScrubMessage(OsdId from, MessageType type, ref WireReader reader)
+    {
+        switch (type)
+        {
+            case OsdMessageType.ScrubReserve:
+                HandleScrubReserve(from, ref reader);
+                break;
+            case OsdMessageType.ScrubReserveReply:
+                HandleScrubReserveReply(from, ref reader);
+                break;
+            case OsdMessageType.ScrubMapRequest:
+                HandleScrubMapRequest(from, ref reader);
+                break;
+            case OsdMessageType.ScrubMapReply:
+                HandleScrubMapReply(from, ref reader);
+                break;
+            case OsdMessageType.ScrubMark:
+                HandleScrubMark(from, ref reader);
+                break;
+            case OsdMessageType.ScrubMarkReply:
+                HandleScrubMarkReply(from, ref reader);
+                break;
+            case OsdMessageType.ScrubState:
+                HandleScrubState(from, ref reader);
+                break;
+            default:
                 throw new MalformedDataException($"message {(ushort)type:x} is none about a PG");
         }
     }
@@ -269,6 +300,7 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
             ResendBackfill(peer);
             ResendWrites(peer);
             ResendRecovery(peer);
+            ResendScrub(peer);
         }
         else if (!IsMember && Primary == peer)
         {
@@ -285,10 +317,12 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
             TickLease();
             TickRecovery();
             TickTrim();
+            TickScrub();
         }
         else
         {
             RetryStalledWrites();
+            TickScrubReservation();
             if (!IsMember && Primary.IsSome)
             {
                 TickStray();
@@ -443,6 +477,7 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
         if (_missing.Remove(id))
         {
             transaction.RemoveOmap(_collection, MetaObject, ObjectKey('M', id));
+            ClearDamaged(transaction, id);
         }
     }
 
@@ -482,6 +517,10 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
         var valueReader = new WireReader(value);
         switch ((char)key[0])
         {
+            case 'B':
+                _damaged.Add(ObjectId.Decode(ref keyReader));
+                _host.Counters.ReadErrors++; // as good as met now
+                break;
             case 'D' when Mutations.Active(Mutation.DuplicatesLostAtRestart):
                 break;
             case 'D':
@@ -497,6 +536,10 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
             case 'M':
                 ObjectId missing = ObjectId.Decode(ref keyReader);
                 _missing[missing] = valueReader.ReadPgVersion();
+                break;
+            case 'S':
+                ScrubFinding finding = ScrubFinding.Decode(ref valueReader);
+                _findings[finding.Object] = finding;
                 break;
             case 'T':
                 _receiving.Add(ObjectId.Decode(ref keyReader), new Receiving(OsdId.None, PgVersion.Zero));
@@ -538,6 +581,7 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
         PushApplied,
         BackfillProgress,
         Removed,
+        ScrubMarked,
     }
 
     // Commits complete in the order of submission, so a queue holds what each one is for.
@@ -570,7 +614,8 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
             case CommitKind.BackfillProgress:
                 AnswerBackfillProgress(commit.Peer);
                 break;
-            case CommitKind.Removed:
+            case CommitKind.ScrubMarked:
+                AnswerScrubMark(commit.Peer, commit.Version.Number);
                 break;
             default:
                 break;

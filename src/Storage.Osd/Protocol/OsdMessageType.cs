@@ -67,6 +67,30 @@ public static class OsdMessageType
     /// <summary>Primary → member: what the PG's history has become.</summary>
     public const MessageType HistoryUpdate = (MessageType)0x313;
 
+    /// <summary>Primary → member: take part in a scrub, or no longer; body: scrub number u64, whether (bool). Carries a <see cref="GroupHeader"/> as all up to <see cref="LastOfScrub"/>.</summary>
+    public const MessageType ScrubReserve = (MessageType)0x390;
+
+    /// <summary>Answer: number u64, granted (bool).</summary>
+    public const MessageType ScrubReserveReply = (MessageType)0x391;
+
+    /// <summary>Primary → member: what are your copies of this range; body: number u64, deep (bool), from (exclusive, optional id), to (inclusive, optional id).</summary>
+    public const MessageType ScrubMapRequest = (MessageType)0x392;
+
+    /// <summary>Answer: number u64, <see cref="ScrubMap"/>.</summary>
+    public const MessageType ScrubMapReply = (MessageType)0x393;
+
+    /// <summary>Primary → member: these copies of yours are bad and will be replaced, or are to be removed.</summary>
+    public const MessageType ScrubMark = (MessageType)0x394;
+
+    /// <summary>Answer once durable: number u64.</summary>
+    public const MessageType ScrubMarkReply = (MessageType)0x395;
+
+    /// <summary>Primary → member: when the PG was scrubbed, and what is wrong with it.</summary>
+    public const MessageType ScrubState = (MessageType)0x396;
+
+    /// <summary>Last of scrub's messages.</summary>
+    public const MessageType LastOfScrub = (MessageType)0x399;
+
     /// <summary>OSD → OSD: sign of life; body: version u8, epoch u32, sent (ticks, i64).</summary>
     public const MessageType Ping = (MessageType)0x320;
 
@@ -81,4 +105,9 @@ public static class OsdMessageType
 
     /// <summary>Last of the messages that carry a <see cref="GroupHeader"/>.</summary>
     public const MessageType LastOfGroup = (MessageType)0x31F;
+
+    /// <summary>Whether a message carries a <see cref="GroupHeader"/>.</summary>
+    /// <param name="type">The message's type.</param>
+    /// <returns>True if it is about one PG.</returns>
+    public static bool IsOfGroup(MessageType type) => type is (>= MessageType.OsdPeerFirst and <= LastOfGroup) or (>= ScrubReserve and <= LastOfScrub);
 }

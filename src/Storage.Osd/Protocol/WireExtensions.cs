@@ -14,6 +14,16 @@ internal static class WireExtensions
 
     public static PgVersion ReadPgVersion(this ref WireReader reader) => new(new Epoch(reader.ReadUInt32()), reader.ReadUInt64());
 
+    /// <summary>Reads a version byte of a body whose older versions nobody has any more.</summary>
+    public static void ReadExactVersion(this ref WireReader reader, byte version, string what)
+    {
+        byte found = reader.ReadByte();
+        if (found != version)
+        {
+            throw new MalformedDataException($"{what} has format version {found}; this build knows {version}");
+        }
+    }
+
     public static Epoch ReadEpoch(this ref WireReader reader) => new(reader.ReadUInt32());
 
     public static void WriteOsds(this WireWriter writer, OsdId[] osds)

@@ -43,7 +43,7 @@ internal sealed class OsdProcess
 
     /// <summary>What this OSD says of a PG; null if it does not know it.</summary>
     public GroupState? StateOf(PgId group) => _daemon.StateOf(group) is { } text
-        ? new GroupState(text, _daemon.Map?.Epoch ?? Epoch.None, text == "active+clean")
+        ? new GroupState(text, _daemon.Map?.Epoch ?? Epoch.None, text == "active+clean" || text.StartsWith("active+clean+scrubbing", StringComparison.Ordinal))
         : null;
 
     /// <summary>How often this life took each rare path; asked once, when it ends.</summary>

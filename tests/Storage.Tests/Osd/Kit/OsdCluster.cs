@@ -233,7 +233,10 @@ public sealed class OsdCluster
         var read = new Reading();
         store.Read(collection, id, 0, (int)size, read, 1);
         Loop.RunUntil(() => read.Text is not null, TimeSpan.FromSeconds(1));
-        return $"{size} {attributes} {read.Text}";
+        var omap = new List<KeyValuePair<ReadOnlyMemory<byte>, ReadOnlyMemory<byte>>>();
+        store.ListOmap(collection, id, default, int.MaxValue, omap);
+        string entries = string.Join(";", omap.Select(pair => Convert.ToHexString(pair.Key.Span) + "=" + Convert.ToHexString(pair.Value.Span)));
+        return $"{size} {attributes} {entries} {read.Text}";
     }
 
     private sealed class Reading : Storage.ObjectStore.IReadCompletion
