@@ -87,7 +87,7 @@ internal sealed partial class PlacementGroup
                     return objects;
                 }
 
-                if (id.Name.Length == 0 || id.Snapshot == ReceivingSnapshot || (after is not null && id <= after) || (objects.Count > 0 && id <= objects[^1]))
+                if (!IsContent(id) || (after is not null && id <= after) || (objects.Count > 0 && id <= objects[^1]))
                 {
                     continue;
                 }
@@ -193,8 +193,13 @@ internal sealed partial class PlacementGroup
         {
             if (name == VersionAttribute)
             {
-                flags = TryReadVersion(value.Span, out version) ? ScrubEntryFlags.None : ScrubEntryFlags.NoVersion;
+                flags &= TryReadVersion(value.Span, out version) ? ~ScrubEntryFlags.NoVersion : ~ScrubEntryFlags.None;
                 continue;
+            }
+
+            if (name == SnapSet.Attribute && id.Snapshot == ObjectId.NoSnapshot && IsTombstone(value))
+            {
+                flags |= ScrubEntryFlags.Tombstone;
             }
 
             attributes = Crc32C.Compute(Encoding.UTF8.GetBytes(name), attributes);
@@ -210,6 +215,18 @@ internal sealed partial class PlacementGroup
         if (build.Deep)
         {
             _host.Store.ListExtents(_collection, id, 0, size, build.Extents);
+        }
+    }
+
+    private static bool IsTombstone(ReadOnlyMemory<byte> packed)
+    {
+        try
+        {
+            return SnapSet.Peek(packed).IsTombstone;
+        }
+        catch (MalformedDataException)
+        {
+            return false; // the comparison tells
         }
     }
 

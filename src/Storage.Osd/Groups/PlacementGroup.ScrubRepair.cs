@@ -44,10 +44,20 @@ internal sealed partial class PlacementGroup
             {
                 expected[entry.Object] = entry.VersionAfter;
             }
+
+            foreach (CloneEffect effect in entry.Clones)
+            {
+                ObjectId clone = entry.Object.WithSnapshot(effect.Snapshot);
+                if (scrub.InRange(clone) && !IsMissingAnywhere(clone))
+                {
+                    expected[clone] = effect.Kind == LogEntryKind.Delete ? PgVersion.Zero : entry.Version;
+                }
+            }
         }
 
         List<ScrubFinding> findings = ScrubComparison.Compare(copies, _host.Self, scrub.Deep, expected, scrub.Wish.Repair ? scrub.Wish.Trusted : OsdId.None);
         CountObjects(scrub, findings);
+        CheckSnapshots(scrub, scrub.Maps[_host.Self], findings);
         TakeFindings(scrub, findings);
         MarkBadCopies(scrub, findings);
     }
@@ -74,7 +84,7 @@ internal sealed partial class PlacementGroup
     {
         foreach (ScrubEntry entry in scrub.Maps.Values.First().Entries)
         {
-            Count(entry.Object, entry.Size, 1);
+            Count(in entry, 1);
         }
 
         foreach (ScrubFinding finding in findings)
@@ -92,18 +102,80 @@ internal sealed partial class PlacementGroup
             int at = map.Entries.FindIndex(entry => entry.Object == id);
             if (at >= 0)
             {
-                Count(id, map.Entries[at].Size, sign);
+                Count(map.Entries[at], sign);
             }
         }
 
-        void Count(ObjectId id, long size, int sign)
+        void Count(in ScrubEntry entry, int sign)
         {
-            if (id.Snapshot == ObjectId.NoSnapshot)
+            if ((entry.Flags & ScrubEntryFlags.Tombstone) == 0)
             {
                 scrub.Objects += sign;
-                scrub.Bytes += sign * size;
+                scrub.Bytes += sign * entry.Size;
             }
         }
+    }
+
+    // What the live object says of its clones must be what is there. All copies were the same, so this one speaks for them.
+    private void CheckSnapshots(Scrub scrub, ScrubMap map, List<ScrubFinding> findings)
+    {
+        var clones = new List<ScrubEntry>();
+        var judged = new HashSet<string>(findings.Select(finding => finding.Object.Name), StringComparer.Ordinal);
+        for (int i = 0; i < map.Entries.Count; i++)
+        {
+            ScrubEntry entry = map.Entries[i];
+            if (entry.Object.Snapshot != ObjectId.NoSnapshot)
+            {
+                clones.Add(entry);
+                if (i + 1 < map.Entries.Count && map.Entries[i + 1].Object.Name == entry.Object.Name && map.Entries[i + 1].Object.Hash == entry.Object.Hash)
+                {
+                    continue;
+                }
+            }
+
+            bool isHead = entry.Object.Snapshot == ObjectId.NoSnapshot;
+            ObjectId head = entry.Object.WithSnapshot(ObjectId.NoSnapshot);
+            if (!judged.Contains(head.Name) && !HasMissingOfName(head) && !SnapshotsFit(head, isHead, clones))
+            {
+                findings.Add(new ScrubFinding(
+                    head, OsdId.None, PgVersion.Zero, false, false, [.. _acting.Order().Select(osd => new BadCopy(osd, ScrubErrors.Snapshots))]));
+            }
+
+            clones.Clear();
+        }
+    }
+
+    private bool HasMissingOfName(ObjectId head)
+    {
+        return Any(_missing) || _peers.Values.Any(peer => peer.IsActivated && Any(peer.Missing));
+
+        bool Any(Dictionary<ObjectId, PgVersion> missing) => missing.Count > 0 && missing.Keys.Any(id => id.Hash == head.Hash && id.Name == head.Name);
+    }
+
+    private bool SnapshotsFit(ObjectId head, bool isHead, List<ScrubEntry> clones)
+    {
+        if (!isHead || !_host.Store.TryGetAttribute(_collection, head, SnapSet.Attribute, out ReadOnlyMemory<byte> packed))
+        {
+            return clones.Count == 0;
+        }
+
+        SnapClone[] known;
+        try
+        {
+            known = SnapSet.Decode(packed.Span).Clones;
+        }
+        catch (MalformedDataException)
+        {
+            return false;
+        }
+
+        bool fit = known.Length == clones.Count;
+        for (int i = 0; i < clones.Count && fit; i++)
+        {
+            fit = known[i].Id == clones[i].Object.Snapshot && known[i].Size == clones[i].Size;
+        }
+
+        return fit;
     }
 
     private void TakeFindings(Scrub scrub, List<ScrubFinding> findings)
@@ -216,7 +288,7 @@ internal sealed partial class PlacementGroup
         {
             ObjectId id = ObjectId.Decode(ref reader);
             marks.Add(new ScrubMark(id, reader.ReadPgVersion(), reader.ReadBoolean()));
-            if (id.Name.Length == 0 || id.Snapshot == ReceivingSnapshot)
+            if (!IsContent(id))
             {
                 throw new MalformedDataException($"pg {Id}: scrub marks {id}, which is no client's object");
             }
@@ -237,7 +309,7 @@ internal sealed partial class PlacementGroup
             if (mark.Need == PgVersion.Zero)
             {
                 ClearMissing(_transaction, mark.Object);
-                _transaction.Remove(_collection, mark.Object);
+                RemoveObject(_transaction, mark.Object);
             }
             else if (!_missing.ContainsKey(mark.Object))
             {

@@ -96,7 +96,7 @@ internal static class ScrubComparison
         {
             for (int i = 0; i < row.Length; i++)
             {
-                if (copies[i].Osd == trusted && row[i] is null or { Flags: ScrubEntryFlags.None })
+                if (copies[i].Osd == trusted && row[i] is null or { IsReadable: true })
                 {
                     (good, certain) = (row[i] is null ? -1 : i, true);
                 }

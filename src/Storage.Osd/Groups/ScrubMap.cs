@@ -15,6 +15,9 @@ internal enum ScrubEntryFlags : byte
 
     /// <summary>The version is absent or garbled.</summary>
     NoVersion = 2,
+
+    /// <summary>Nothing wrong: it stands for an object that is gone while clones of it are left.</summary>
+    Tombstone = 4,
 }
 
 /// <summary>One copy of an object as scrub sees it. Digests are CRC-32C; those of omap and data are 0 unless the scrub is deep.</summary>
@@ -30,7 +33,7 @@ internal readonly record struct ScrubEntry(ObjectId Object, PgVersion Version, l
     /// <summary>Fewest bytes of an encoded entry.</summary>
     public const int SmallestLength = 53;
 
-    public bool IsReadable => Flags == ScrubEntryFlags.None;
+    public bool IsReadable => (Flags & (ScrubEntryFlags.ReadError | ScrubEntryFlags.NoVersion)) == 0;
 
     /// <summary>Whether two copies are the same as far as this scrub looked.</summary>
     public bool Agrees(in ScrubEntry other) =>
