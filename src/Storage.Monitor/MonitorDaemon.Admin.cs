@@ -18,7 +18,11 @@ public sealed partial class MonitorDaemon
     private const MessageType PgQueryReplyType = (MessageType)0x3F1;
     private const byte PgQueryVersion = 1;
 
+    private const int MostForwardedKept = 1024;
+
     private readonly Dictionary<ulong, AdminCall> _adminCalls = [];
+    private readonly Dictionary<(ulong Instance, ulong Correlation), ForwardedCall> _forwarded = [];
+    private readonly Queue<(ulong Instance, ulong Correlation)> _forwardedOrder = new();
     private readonly Dictionary<ulong, AdminReplyTo> _pgQueries = [];
     private AdminChanges? _changes;
     private AdminQueries? _queries;
@@ -67,6 +71,13 @@ public sealed partial class MonitorDaemon
 
     private void Route(AdminCall call)
     {
+        if (call.SentInTerm != 0 && call.SentInTerm != _raft!.Term && !AdminQueries.IsQuery(call.Method))
+        {
+            // A leader that is none any more had it. Carrying it out again might do so for the second time.
+            Finish(call, new RpcStatus(StatusCode.Aborted, $"leadership changed while {call.Method} was under way: look whether it took effect"), default);
+            return;
+        }
+
         call.SentTo = 0;
         call.IsAtLeader = false;
         if (_raft!.Role == Consensus.RaftRole.Leader)
@@ -93,6 +104,7 @@ public sealed partial class MonitorDaemon
             if (peer.TrySend(MessageType.AdminRequest, _writer.WrittenSpan))
             {
                 call.SentTo = peer.Info.Id;
+                call.SentInTerm = _raft.Term;
             }
         }
     }
@@ -152,6 +164,7 @@ public sealed partial class MonitorDaemon
         {
             call.IsAtLeader = false; // lost with its leader, and known not to have taken effect
             call.SentTo = 0;
+            call.SentInTerm = 0;
             return;
         }
 
@@ -171,6 +184,31 @@ public sealed partial class MonitorDaemon
 
     private void OnForwardedAdmin(NodeSession session, AdminRequestMessage request)
     {
+        // Sent again by a monitor whose connection broke: the first one counts, its answer goes where the second one came from.
+        (ulong, ulong) key = (session.Peer.Instance, request.Correlation);
+        bool isQuery = AdminQueries.IsQuery(request.Method);
+        if (!isQuery && _forwarded.TryGetValue(key, out ForwardedCall? known))
+        {
+            known.Session = session;
+            if (known.Answer is { } answered)
+            {
+                session.Connection?.Send(MessageType.AdminReply, answered);
+            }
+
+            return;
+        }
+
+        var call = new ForwardedCall(session);
+        if (!isQuery)
+        {
+            _forwarded.Add(key, call);
+            _forwardedOrder.Enqueue(key);
+            if (_forwardedOrder.Count > MostForwardedKept)
+            {
+                _forwarded.Remove(_forwardedOrder.Dequeue());
+            }
+        }
+
         Read(confirmed =>
         {
             if (!confirmed || !_leader.IsLeading)
@@ -186,7 +224,16 @@ public sealed partial class MonitorDaemon
         {
             var writer = new WireWriter(64 + reply.Length);
             new AdminReplyMessage(request.Correlation, status, reply).Encode(writer);
-            session.Connection?.Send(MessageType.AdminReply, writer.WrittenSpan);
+            if (status.Code == StatusCode.Unavailable)
+            {
+                _forwarded.Remove(key); // it took no effect; another time it may
+            }
+            else if (!isQuery)
+            {
+                call.Answer = writer.ToArray();
+            }
+
+            call.Session.Connection?.Send(MessageType.AdminReply, writer.WrittenSpan);
         }
     }
 
@@ -355,7 +402,19 @@ public sealed partial class MonitorDaemon
         /// <summary>The monitor that works on it; 0 while it waits for a leader.</summary>
         public ulong SentTo { get; set; }
 
+        /// <summary>Raft term of the leader it was last sent to without hearing that it took no effect; 0 for none. A leader remembers
+        /// what it was sent for as long as it leads.</summary>
+        public ulong SentInTerm { get; set; }
+
         public bool IsAtLeader { get; set; }
+    }
+
+    // What another monitor handed on, so that the same request, sent again, is not carried out again.
+    private sealed class ForwardedCall(NodeSession session)
+    {
+        public NodeSession Session { get; set; } = session;
+
+        public byte[]? Answer { get; set; }
     }
 
     private sealed class BeginState(MonitorDaemon daemon, AdminCall call)

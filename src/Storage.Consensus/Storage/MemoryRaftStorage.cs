@@ -19,6 +19,26 @@ public sealed class MemoryRaftStorage : IRaftStorage
     /// <summary>Whether a batch was begun and not completed.</summary>
     public bool IsBusy => _begun is not null;
 
+    /// <summary>Term, vote and commit as they are durable.</summary>
+    public HardState HardState => _hardState;
+
+    /// <summary>The last index that is durable, in the log or covered by the snapshot.</summary>
+    public ulong DurableIndex => Math.Max(_entries.Count > 0 ? _entries[^1].Index : 0, _snapshot?.Index ?? 0);
+
+    /// <summary>Whether an entry is durable, in the log or covered by the snapshot.</summary>
+    /// <param name="index">Its index.</param>
+    /// <param name="term">Its term.</param>
+    /// <returns>True if so.</returns>
+    public bool Holds(ulong index, ulong term)
+    {
+        if (_snapshot is not null && index <= _snapshot.Index)
+        {
+            return true;
+        }
+
+        return _entries.Count > 0 && index >= _entries[0].Index && index <= _entries[^1].Index && _entries[(int)(index - _entries[0].Index)].Term == term;
+    }
+
     /// <inheritdoc/>
     public RaftStartState? Load()
     {

@@ -15,6 +15,12 @@ internal sealed partial class AdminQueries(MapState state, MapLeader leader, Fun
 {
     private ClusterMap Map => state.Map ?? throw new RpcException(StatusCode.Unavailable, "the cluster has no map yet");
 
+    /// <summary>Whether a method changes nothing, so that it may be carried out any number of times.</summary>
+    /// <param name="method">Its name.</param>
+    /// <returns>False for changes, and for what is not known.</returns>
+    public static bool IsQuery(string method) => method is "Status" or "Health" or "LogLast" or "OsdTree" or "OsdDump" or "PoolList" or "PgList" or "MapGet"
+        or "CrushGet" or "ConfigGet" or "BlocklistList" or "OsdOkToStop" or "OsdSafeToDestroy" or "CrushRuleList" or "MonStatus" or "PgQuery";
+
     /// <summary>Answers a request.</summary>
     /// <returns>The reply, or null if the method is none of these.</returns>
     public IMessage? Execute(string method, ReadOnlySpan<byte> body) => method switch

@@ -4,6 +4,7 @@ using Storage.Consensus;
 using Storage.Messaging;
 using Storage.Monitor;
 using Storage.Monitor.Core;
+using Storage.Simulation.Checking;
 using Storage.Simulation.Processes;
 
 namespace Storage.Simulation.Clusters;
@@ -25,6 +26,11 @@ internal sealed class MonitorNode : SimulatedNode
 
     /// <summary>The daemon; null while it does not run.</summary>
     public MonitorDaemon? Daemon { get; private set; }
+
+    /// <summary>Its Raft log, as it is durable.</summary>
+    public MemoryRaftStorage Disk => _disk;
+
+    protected override IMessageWatch CreateWatch() => new RaftMessageWatch(Name, _disk);
 
     protected override void Boot(NodeLoop loop, NodeTransport transport, ulong instance, ILogger logger)
     {

@@ -5,6 +5,7 @@ using Storage.ObjectStore;
 using Storage.ObjectStore.Memory;
 using Storage.Osd;
 using Storage.Rpc.Admin;
+using Storage.Simulation.Checking;
 using Storage.Simulation.Processes;
 
 namespace Storage.Simulation.Clusters;
@@ -46,6 +47,32 @@ internal sealed class OsdNode : SimulatedNode
     /// <summary>What this OSD says of a PG; null if it does not run or does not know it.</summary>
     public GroupState? StateOf(PgId group) => _daemon?.StateOf(group);
 
+    /// <summary>A PG on this OSD; null if it does not run or does not hold it.</summary>
+    public PlacementGroup? FindGroup(PgId group) => _daemon?.FindGroup(group);
+
+    /// <summary>The map that its process has.</summary>
+    public ClusterMap? Map => _daemon?.Map;
+
+    /// <summary>What its disk is known to have made durable.</summary>
+    public DurableGroups Durable { get; private set; } = new();
+
+    /// <summary>Whether an empty disk took the place of one that held data.</summary>
+    public bool WasReplaced { get; private set; }
+
+    /// <summary>Version of the copy of an object on its disk, whether the process runs or not; Zero if there is none.</summary>
+    public PgVersion VersionOf(CollectionId collection, ObjectId id)
+    {
+        if (Store is null || !Store.TryGetAttribute(collection, id, PlacementGroup.VersionAttribute, out ReadOnlyMemory<byte> value))
+        {
+            return PgVersion.Zero;
+        }
+
+        var reader = new Storage.Coding.WireReader(value.Span[1..]);
+        return new PgVersion(new Epoch(reader.ReadUInt32()), reader.ReadUInt64());
+    }
+
+    protected override IMessageWatch CreateWatch() => new OsdMessageWatch(Cluster, this);
+
     /// <summary>Puts an empty disk in the place of the old one; the process must not run.</summary>
     public void ReplaceDisk()
     {
@@ -53,6 +80,8 @@ internal sealed class OsdNode : SimulatedNode
         _disk = new MemoryDisk();
         _isFormatted = false;
         HasFlips = false;
+        Durable = new DurableGroups();
+        WasReplaced = true;
     }
 
     /// <summary>Flips a bit in this disk's copy of an object.</summary>
@@ -100,7 +129,7 @@ internal sealed class OsdNode : SimulatedNode
             ReadLatencyMax = TimeSpan.FromMilliseconds(1),
             Pool = Cluster.Buffers,
         };
-        Store = new NodeStore(loop, new MemoryObjectStore(loop, Cluster.NextRandom(), _disk, options));
+        Store = new NodeStore(loop, new MemoryObjectStore(loop, Cluster.NextRandom(), _disk, options), Durable);
         _daemon = OsdProcess.Start(this, loop, transport, instance, logger);
     }
 

@@ -49,6 +49,12 @@ internal sealed class OsdProcess
     /// <summary>How often this life took each rare path; asked once, when it ends.</summary>
     public void Collect(Coverage coverage) => coverage.Add(_daemon.RarePaths);
 
+    /// <summary>A PG that it holds, or null.</summary>
+    public PlacementGroup? FindGroup(PgId group) => _daemon.FindGroup(group);
+
+    /// <summary>The map that it has.</summary>
+    public ClusterMap? Map => _daemon.Map;
+
     /// <summary>Asserts what must hold between events.</summary>
     public void CheckInvariants() => _daemon.CheckInvariants();
 

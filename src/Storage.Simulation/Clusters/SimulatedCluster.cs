@@ -7,6 +7,7 @@ using Storage.Reactor;
 using Storage.Reactor.Virtual;
 using Storage.Rpc;
 using Storage.Rpc.Admin;
+using Storage.Simulation.Checking;
 using Storage.Simulation.Running;
 using Storage.Simulation.Tracing;
 using MonitorInfo = Storage.Cluster.MonitorInfo;
@@ -18,6 +19,8 @@ internal sealed class SimulatedCluster
 {
     private const int MessagePort = 6789;
     private readonly Random _random;
+    private readonly MonitorWatch _monitorWatch;
+    private readonly GroupWatch _groupWatch;
     private Task _lastCommand = Task.CompletedTask;
 
     public SimulatedCluster(Scenario scenario, Random random, EventTrace trace, Coverage coverage)
@@ -36,6 +39,8 @@ internal sealed class SimulatedCluster
         Monitors = [.. MonitorInfos.Select(info => new MonitorNode(this, info))];
         int osds = _random.Next(scenario.MinOsds, scenario.MaxOsds + 1);
         Osds = [.. Enumerable.Range(0, osds).Select(i => new OsdNode(this, i))];
+        _monitorWatch = new MonitorWatch(this);
+        _groupWatch = new GroupWatch(this);
         Operator = new Processes.NodeLoop(Loop, trace, "operator", TimeSpan.Zero);
     }
 
@@ -120,6 +125,19 @@ internal sealed class SimulatedCluster
             PoolCreateReply.Parser);
         Pool = pool.PoolId;
         Await(IsClean, TimeSpan.FromSeconds(60), "the new pool did not become clean");
+    }
+
+    /// <summary>Looks at the whole cluster between events.</summary>
+    /// <exception cref="SimulationFailedException">Something is as it must never be.</exception>
+    public void CheckInvariants()
+    {
+        foreach (OsdNode osd in Osds)
+        {
+            osd.CheckInvariants();
+        }
+
+        _monitorWatch.Check();
+        _groupWatch.Check();
     }
 
     /// <summary>Runs the loop until a condition holds.</summary>

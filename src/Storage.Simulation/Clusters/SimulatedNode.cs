@@ -1,6 +1,7 @@
 using Microsoft.Extensions.Logging;
 using Storage.Messaging;
 using Storage.Messaging.Memory;
+using Storage.Simulation.Checking;
 using Storage.Simulation.Processes;
 using Storage.Simulation.Tracing;
 
@@ -54,7 +55,7 @@ internal abstract class SimulatedNode
         Loop = loop;
         ulong instance = (ulong)Cluster.NextRandom().NextInt64(1, long.MaxValue);
         _network = Cluster.Network.CreateTransport(Host, new PeerIdentity(_kind, IdOf(instance), instance), Cluster.Fsid);
-        var transport = new NodeTransport(loop, _network);
+        var transport = new NodeTransport(loop, _network) { Watch = CreateWatch() };
         Note($"starts (life {Starts})");
         loop.Run(_ => Boot(loop, transport, instance, new NodeLogger(loop, Cluster.Coverage.OnLog)), null);
     }
@@ -119,6 +120,9 @@ internal abstract class SimulatedNode
 
     /// <summary>The id that a life shows to others.</summary>
     protected virtual ulong IdOf(ulong instance) => _id;
+
+    /// <summary>Looks at what one life receives and sends; null for nobody.</summary>
+    protected virtual IMessageWatch? CreateWatch() => null;
 
     /// <summary>Creates and starts the daemon; called as the process.</summary>
     protected abstract void Boot(NodeLoop loop, NodeTransport transport, ulong instance, ILogger logger);

@@ -1,6 +1,7 @@
 using Storage.Cluster;
 using Storage.ObjectStore;
 using Storage.ObjectStore.Memory;
+using Storage.Simulation.Checking;
 using Storage.Simulation.Tracing;
 
 namespace Storage.Simulation.Processes;
@@ -10,13 +11,16 @@ internal sealed class NodeStore : IObjectStore, IStoreCompletion
 {
     private readonly NodeLoop _loop;
     private readonly MemoryObjectStore _inner;
-    private readonly Queue<(IStoreCompletion? Completion, ulong Token)> _pending = new();
+    private readonly DurableGroups _durable;
+    private readonly Queue<(IStoreCompletion? Completion, ulong Token, List<(CollectionId Collection, DurableGroup Group)>? Groups)> _pending = new();
     private ulong _submitted;
 
-    public NodeStore(NodeLoop loop, MemoryObjectStore inner)
+    public NodeStore(NodeLoop loop, MemoryObjectStore inner, DurableGroups durable)
     {
         _loop = loop;
         _inner = inner;
+        _durable = durable;
+        durable.Load(inner);
     }
 
     public event Action<Exception>? Failed
@@ -35,8 +39,9 @@ internal sealed class NodeStore : IObjectStore, IStoreCompletion
     {
         if (_loop.TryAct())
         {
+            List<(CollectionId, DurableGroup)>? groups = DurableGroups.Find(transaction);
             _inner.Submit(transaction, this, ++_submitted);
-            _pending.Enqueue((completion, token)); // after Submit, which may refuse; it never completes inside the call
+            _pending.Enqueue((completion, token, groups)); // after Submit, which may refuse; it never completes inside the call
         }
     }
 
@@ -65,7 +70,12 @@ internal sealed class NodeStore : IObjectStore, IStoreCompletion
 
     void IStoreCompletion.OnCommitted(ulong token)
     {
-        (IStoreCompletion? completion, ulong outerToken) = _pending.Dequeue();
+        (IStoreCompletion? completion, ulong outerToken, List<(CollectionId Collection, DurableGroup Group)>? groups) = _pending.Dequeue();
+        foreach ((CollectionId collection, DurableGroup group) in groups ?? [])
+        {
+            _durable.Add(collection, group);
+        }
+
         if (_loop.IsAlive)
         {
             _loop.Trace.Tick(TraceKind.Commit, _loop.Name, _loop.Now);

@@ -3,6 +3,7 @@ using Storage.Coding;
 using Storage.Messaging;
 using Storage.Messaging.Memory;
 using Storage.Reactor;
+using Storage.Simulation.Checking;
 using Storage.Simulation.Tracing;
 
 namespace Storage.Simulation.Processes;
@@ -13,6 +14,9 @@ internal sealed class NodeTransport(NodeLoop loop, MemoryTransport inner) : ITra
     public NodeLoop Loop => loop;
 
     public MemoryTransport Inner => inner;
+
+    /// <summary>Sees all messages; null for none.</summary>
+    public IMessageWatch? Watch { get; init; }
 
     public IConnection Connect(NodeAddress address, IConnectionHandler handler)
     {
@@ -78,6 +82,7 @@ internal sealed class NodeConnection : IConnection, IConnectionHandler
     {
         if (_loop.TryAct())
         {
+            _transport.Watch?.OnSending(Peer, type, body);
             _inner!.Send(type, body, data);
         }
     }
@@ -86,6 +91,7 @@ internal sealed class NodeConnection : IConnection, IConnectionHandler
     {
         if (_loop.TryAct())
         {
+            _transport.Watch?.OnSending(Peer, type, body);
             _inner!.Send(type, body, data);
         }
     }
@@ -130,6 +136,7 @@ internal sealed class NodeConnection : IConnection, IConnectionHandler
         Invariant.Holds(!_loop.IsPaused);
         uint hash = Crc32C.Compute(message.Body) ^ (message.Data.IsEmpty ? 0 : Crc32C.Compute(message.Data.Span));
         _loop.Trace.Deliver(_loop.Name, Peer.ToString(), _loop.Now, message.Type, hash, message.Body.Length, message.Data.Length);
+        _transport.Watch?.OnReceiving(Peer, in message);
         _loop.Enter();
         try
         {

@@ -225,11 +225,7 @@ public sealed class SimulationRun
 
     private void ThrowIfBroken(SimulatedCluster cluster)
     {
-        foreach (OsdNode osd in cluster.Osds)
-        {
-            osd.CheckInvariants();
-        }
-
+        cluster.CheckInvariants();
         if (_broken is not null)
         {
             throw new SimulationFailedException($"a client or the operator failed: {_broken}", _broken);

@@ -123,7 +123,7 @@ internal sealed class SettingsWorkload
             return await monitor.HandleAdminAsync(method, request.ToByteArray(), CancellationToken.None).AsTask()
                 .WaitAsync(TimeSpan.FromSeconds(12), Loop.TimeProvider);
         }
-        catch (RpcException e) when (e.Status.Code is StatusCode.Unavailable or StatusCode.DeadlineExceeded)
+        catch (RpcException e) when (e.Status.Code is StatusCode.Unavailable or StatusCode.DeadlineExceeded or StatusCode.Aborted)
         {
             return GiveUp(e.Status.Code.ToString());
         }

@@ -1,0 +1,187 @@
+using Storage.Cluster;
+using Storage.Coding;
+using Storage.Osd.Protocol;
+
+namespace Storage.Osd;
+
+// What the simulator compares between events: across the OSDs of a cluster, and this copy with its own disk.
+internal sealed partial class PlacementGroup
+{
+    /// <summary>Primary, everybody in the acting set has started the interval.</summary>
+    public bool IsActive => _phase == GroupPhase.Active;
+
+    /// <summary>Would answer a client now.</summary>
+    public bool IsServing => CanServe && HoldsLease();
+
+    /// <summary>Writes up to here are durable on all members; meaningful while <see cref="IsActive"/>.</summary>
+    public PgVersion CommittedTo => _committedTo;
+
+    public PgInfo Info => _info;
+
+    public PgLog Log => _log;
+
+    public IReadOnlyDictionary<ObjectId, PgVersion> Missing => _missing;
+
+    public bool HasWritesInFlight => _inFlight.Count > 0;
+
+    public int MinSize => _pool.MinSize;
+
+    /// <summary>All copies are complete by this primary's word.</summary>
+    public bool IsKnownClean => _phase == GroupPhase.Active && IsClean;
+
+    /// <summary>Has started this interval, as a member that is not the primary.</summary>
+    public bool IsReplicaActive => _replicaActive;
+
+    /// <summary>This copy of an object was found damaged and is not repaired yet; others need not know.</summary>
+    public bool IsDamaged(ObjectId id) => _damaged.Contains(id);
+
+    /// <summary>What the primary believes of an activated member; null of others.</summary>
+    public PeerState? ActivatedPeer(OsdId osd) => _peers.TryGetValue(osd, out PeerState? peer) && peer.IsActivated ? peer : null;
+
+    /// <summary>Version of this copy of an object, Zero if there is none.</summary>
+    public PgVersion VersionOf(ObjectId id) => LocalVersion(id);
+
+    /// <summary>The objects here that clients know, without snapshots.</summary>
+    public List<ObjectId> ListHeads()
+    {
+        var heads = new List<ObjectId>();
+        _host.Store.ListObjects(_collection, null, int.MaxValue, heads);
+        heads.RemoveAll(id => id == MetaObject || id.Snapshot != ObjectId.NoSnapshot);
+        return heads;
+    }
+
+    /// <summary>Compares what this copy has in memory with what it wrote down, and its objects with its log.</summary>
+    /// <returns>The first contradiction, or null.</returns>
+    public string? FindContradiction()
+    {
+        if (_removed)
+        {
+            return null;
+        }
+
+        return CompareInfo() ?? CompareRecords() ?? CompareObjects();
+    }
+
+    private string? CompareInfo()
+    {
+        if (!_host.Store.TryGetAttribute(_collection, MetaObject, InfoAttribute, out ReadOnlyMemory<byte> bytes))
+        {
+            return "no info on disk";
+        }
+
+        var reader = new WireReader(bytes.Span);
+        PgInfo info = PgInfo.Decode(ref reader);
+        return info.LastUpdate != _info.LastUpdate || info.LogTail != _info.LogTail || info.LastEpochStarted != _info.LastEpochStarted
+            || info.IsComplete != _info.IsComplete || info.BackfillCursor != _info.BackfillCursor
+            ? $"on disk the copy has log {info.LogTail}..{info.LastUpdate}, started {info.LastEpochStarted}, complete {info.IsComplete} {info.BackfillCursor}; "
+                + $"in memory {_info.LogTail}..{_info.LastUpdate}, {_info.LastEpochStarted}, {_info.IsComplete} {_info.BackfillCursor}"
+            : null;
+    }
+
+    private string? CompareRecords()
+    {
+        var records = new List<KeyValuePair<ReadOnlyMemory<byte>, ReadOnlyMemory<byte>>>();
+        _host.Store.ListOmap(_collection, MetaObject, default, int.MaxValue, records);
+        int entries = 0, missing = 0;
+        var duplicates = new HashSet<OperationIdAndVersion>();
+        foreach ((ReadOnlyMemory<byte> key, ReadOnlyMemory<byte> value) in records)
+        {
+            var keyReader = new WireReader(key.Span[1..]);
+            var valueReader = new WireReader(value.Span);
+            switch ((char)key.Span[0])
+            {
+                case 'L':
+                    PgLogEntry stored = PgLogEntry.Decode(ref valueReader);
+                    if (entries >= _log.Count || _log.Entries[entries].Version != stored.Version || _log.Entries[entries].Operation != stored.Operation
+                        || _log.Entries[entries].Object != stored.Object || _log.Entries[entries].Kind != stored.Kind)
+                    {
+                        return $"log entry {stored.Version} of {stored.Object} is on disk and not in memory";
+                    }
+
+                    entries++;
+                    break;
+                case 'M':
+                    ObjectId id = ObjectId.Decode(ref keyReader);
+                    if (!_missing.TryGetValue(id, out PgVersion need) || need != valueReader.ReadPgVersion())
+                    {
+                        return $"{id} is missing on disk and not in memory";
+                    }
+
+                    missing++;
+                    break;
+                case 'D':
+                    duplicates.Add(new OperationIdAndVersion(valueReader.ReadUInt64(), valueReader.ReadUInt64()));
+                    break;
+                default:
+                    break;
+            }
+        }
+
+        if (entries != _log.Count || missing != _missing.Count)
+        {
+            return $"{entries} log entries and {missing} missing objects are on disk, {_log.Count} and {_missing.Count} in memory";
+        }
+
+        foreach (DuplicateEntry duplicate in _log.Duplicates)
+        {
+            if (!duplicates.Contains(new OperationIdAndVersion(duplicate.Operation.Client, duplicate.Operation.Sequence)))
+            {
+                return $"operation {duplicate.Operation} of {duplicate.Version}, beyond the log, is in memory and not on disk";
+            }
+
+            if (!_log.TryFindOperation(duplicate.Operation, out _))
+            {
+                return $"operation {duplicate.Operation} of {duplicate.Version} would not be recognised";
+            }
+        }
+
+        return duplicates.Count > _log.Duplicates.Count
+            ? $"{duplicates.Count} operations beyond the log are on disk, {_log.Duplicates.Count} in memory"
+            : null;
+    }
+
+    private readonly record struct OperationIdAndVersion(ulong Client, ulong Sequence);
+
+    private string? CompareObjects()
+    {
+        var latest = new Dictionary<ObjectId, PgLogEntry>();
+        foreach (PgLogEntry entry in _log.Entries)
+        {
+            if (entry.Object.Snapshot == ObjectId.NoSnapshot)
+            {
+                latest[entry.Object] = entry;
+            }
+
+            if (!_log.TryFindOperation(entry.Operation, out _))
+            {
+                return $"operation {entry.Operation} of {entry.Version} would not be recognised";
+            }
+        }
+
+        foreach ((ObjectId id, PgLogEntry entry) in latest)
+        {
+            PgVersion should = entry.Kind == LogEntryKind.Delete ? PgVersion.Zero : entry.Version;
+            if (_missing.TryGetValue(id, out PgVersion need))
+            {
+                if (need != should)
+                {
+                    return $"{id} is missing at {need}; the log says {entry.Kind} {entry.Version}";
+                }
+            }
+            else if (_info.Covers(id) && LocalVersion(id) != should)
+            {
+                return $"{id} is here at {LocalVersion(id)}, not missing; the log says {entry.Kind} {entry.Version}";
+            }
+        }
+
+        foreach (ObjectId id in ListHeads())
+        {
+            if (_info.Covers(id) && !_missing.ContainsKey(id) && !latest.ContainsKey(id) && LocalVersion(id) > _info.LogTail)
+            {
+                return $"{id} is here at {LocalVersion(id)}, which is not in the log {_info.LogTail}..{_info.LastUpdate}";
+            }
+        }
+
+        return null;
+    }
+}

@@ -1,0 +1,279 @@
+using Storage.Cluster;
+using Storage.Messaging;
+using Storage.ObjectStore;
+using Storage.Osd;
+using Storage.Simulation.Clusters;
+using Storage.Simulation.Running;
+
+namespace Storage.Simulation.Checking;
+
+/// <summary>
+/// Looks at all OSDs between events, past every protocol: one primary serves, what was committed stays in the log of whoever is active,
+/// no operation is carried out twice, every copy is what its log says, and what was committed is on enough disks. A bug shows here
+/// long before a client could notice it, if one ever does.
+/// </summary>
+internal sealed class GroupWatch(SimulatedCluster cluster)
+{
+    private static readonly TimeSpan s_copyPeriod = TimeSpan.FromMilliseconds(250);
+
+    private readonly SortedDictionary<PgId, GroupRecord> _groups = [];
+    private readonly Dictionary<OperationId, PgVersion> _carriedOut = [];
+    private TimeSpan _copiesAt;
+    private int _pgCount;
+
+    /// <summary>Looks at everything.</summary>
+    /// <exception cref="SimulationFailedException">Something is as it must never be.</exception>
+    public void Check()
+    {
+        if (cluster.Pool == 0 || cluster.NewestMap?.FindPool(cluster.Pool) is not { } pool)
+        {
+            return;
+        }
+
+        if (pool.PgCount != _pgCount)
+        {
+            _pgCount = pool.PgCount; // after a split nothing is where it was
+            _groups.Clear();
+        }
+
+        bool copies = cluster.Loop.Now >= _copiesAt;
+        _copiesAt = copies ? cluster.Loop.Now + s_copyPeriod : _copiesAt;
+        for (uint seed = 0; seed < (uint)pool.PgCount; seed++)
+        {
+            var id = new PgId(pool.Id, seed);
+            if (!_groups.TryGetValue(id, out GroupRecord? record))
+            {
+                _groups.Add(id, record = new GroupRecord());
+            }
+
+            CheckPrimaries(id, record);
+            if (copies)
+            {
+                CompareWithLogs(id, record);
+                if (record.Primary?.FindGroup(id) is { IsActive: true, HasWritesInFlight: false } primary && primary.Interval == record.Newest)
+                {
+                    CompareMembers(id, record.Primary, primary);
+                    if (primary.Acting.Length >= primary.MinSize)
+                    {
+                        CheckRedundancy(id, record, pool);
+                    }
+                }
+            }
+        }
+    }
+
+    private void CheckPrimaries(PgId id, GroupRecord record)
+    {
+        OsdNode? serving = null;
+        foreach (OsdNode osd in cluster.Osds)
+        {
+            if (osd.FindGroup(id) is not { IsActive: true } group)
+            {
+                continue;
+            }
+
+            if (group.IsServing)
+            {
+                if (serving is not null)
+                {
+                    throw Broken(id, $"{serving.Name} and {osd.Name} both hold a lease, in the intervals {serving.FindGroup(id)!.Interval} and {group.Interval}");
+                }
+
+                serving = osd;
+            }
+
+            if (group.Info.LogTail > group.CommittedTo)
+            {
+                throw Broken(id, $"{osd.Name} trimmed its log to {group.Info.LogTail}, and only {group.CommittedTo} is committed");
+            }
+
+            if (group.Acting.Length >= group.MinSize)
+            {
+                NoteCommitted(id, record, osd, group);
+            }
+
+            if (group.Interval > record.Newest)
+            {
+                record.Newest = group.Interval;
+                record.Primary = osd;
+                CheckLog(id, record, osd, group);
+            }
+        }
+    }
+
+    private void NoteCommitted(PgId id, GroupRecord record, OsdNode osd, PlacementGroup group)
+    {
+        (int, Epoch) life = (osd.Starts, group.Interval);
+        PgVersion from = record.Seen.TryGetValue(osd.Id, out (int, Epoch, PgVersion To) seen) && (seen.Item1, seen.Item2) == life ? seen.To : PgVersion.Zero;
+        if (group.CommittedTo <= from)
+        {
+            return;
+        }
+
+        record.Seen[osd.Id] = (osd.Starts, group.Interval, group.CommittedTo);
+        PlacementGroup? newest = record.Newest > group.Interval && record.Primary?.FindGroup(id) is { IsActive: true } other && other.Interval == record.Newest ? other : null;
+        for (int i = group.Log.IndexAfter(from); i < group.Log.Count && group.Log.Entries[i].Version <= group.CommittedTo; i++)
+        {
+            PgLogEntry entry = group.Log.Entries[i];
+            if (!record.Committed.TryAdd(entry.Version, entry))
+            {
+                continue;
+            }
+
+            if (entry.Object.Snapshot == ObjectId.NoSnapshot)
+            {
+                if (entry.Operation.Client != 0 && !_carriedOut.TryAdd(entry.Operation, entry.Version) && _carriedOut[entry.Operation] != entry.Version)
+                {
+                    throw Broken(id, $"{osd.Name}: {entry.Operation} was carried out at {_carriedOut[entry.Operation]} and again at {entry.Version}");
+                }
+
+                if (!record.Latest.TryGetValue(entry.Object, out (PgLogEntry Entry, bool WrittenHere) latest) || latest.Entry.Version < entry.Version)
+                {
+                    record.Latest[entry.Object] = (entry, entry.Version.Epoch == group.Interval);
+                }
+            }
+
+            if (newest is not null)
+            {
+                CheckEntry(id, record.Primary!, newest, entry);
+            }
+        }
+    }
+
+    // Who is active has all that was ever committed.
+    private static void CheckLog(PgId id, GroupRecord record, OsdNode osd, PlacementGroup group)
+    {
+        foreach (PgLogEntry entry in record.Committed.Values)
+        {
+            CheckEntry(id, osd, group, entry);
+        }
+    }
+
+    private static void CheckEntry(PgId id, OsdNode osd, PlacementGroup group, PgLogEntry entry)
+    {
+        if (entry.Version > group.Info.LogTail && group.Log.Find(entry.Version)?.Operation != entry.Operation)
+        {
+            throw Broken(
+                id, $"{osd.Name} is active in interval {group.Interval} with log {group.Info.LogTail}..{group.Info.LastUpdate} without the committed entry {entry.Version} of {entry.Object}");
+        }
+    }
+
+    private void CompareWithLogs(PgId id, GroupRecord record)
+    {
+        foreach (OsdNode osd in cluster.Osds)
+        {
+            if (osd.FindGroup(id) is { } group)
+            {
+                var state = (osd.Starts, group.Interval, group.Info.LastUpdate, group.Info.LogTail, group.Missing.Count, group.Info.BackfillCursor, group.Info.IsComplete);
+                if (!record.Compared.TryGetValue(osd.Id, out var compared) || compared != state)
+                {
+                    record.Compared[osd.Id] = state;
+                    if (group.FindContradiction() is { } contradiction)
+                    {
+                        throw Broken(id, $"{osd.Name} contradicts itself: {contradiction}");
+                    }
+                }
+            }
+        }
+
+    }
+
+    private void CompareMembers(PgId id, OsdNode first, PlacementGroup primary)
+    {
+        foreach (OsdNode osd in cluster.Osds)
+        {
+            if (osd != first && primary.ActivatedPeer(osd.Id) is { } peer && osd.FindGroup(id) is { IsReplicaActive: true } group && group.Interval == primary.Interval)
+            {
+                CompareMember(id, first, primary, osd, group, peer);
+            }
+        }
+    }
+
+    // A member against its primary, while no write is under way.
+    private static void CompareMember(PgId id, OsdNode first, PlacementGroup primary, OsdNode osd, PlacementGroup group, PeerState peer)
+    {
+        if (osd.Durable.Of(id).LastEpochStarted < primary.Interval)
+        {
+            throw Broken(id, $"{first.Name} is active in interval {primary.Interval}, and {osd.Name} has not written down that it began");
+        }
+
+        if (group.Info.LastUpdate != primary.Info.LastUpdate)
+        {
+            throw Broken(id, $"{first.Name} has log up to {primary.Info.LastUpdate} and no write under way, {osd.Name} up to {group.Info.LastUpdate}");
+        }
+
+        foreach (ObjectId missing in group.Missing.Keys)
+        {
+            if (!peer.Missing.ContainsKey(missing) && !group.IsDamaged(missing))
+            {
+                throw Broken(id, $"{osd.Name} misses {missing} and {first.Name} does not know");
+            }
+        }
+
+        var collection = new CollectionId(id);
+        var heads = primary.ListHeads();
+        heads.AddRange(group.ListHeads());
+        foreach (ObjectId head in heads)
+        {
+            if (!group.Info.Covers(head) || !peer.Info.Covers(head) || primary.Missing.ContainsKey(head) || group.Missing.ContainsKey(head) || peer.Missing.ContainsKey(head))
+            {
+                continue;
+            }
+
+            if (primary.VersionOf(head) != group.VersionOf(head))
+            {
+                throw Broken(id, $"{head} is at {primary.VersionOf(head)} on {first.Name} and at {group.VersionOf(head)} on {osd.Name}, and nobody misses it");
+            }
+
+            if (first.Store!.Inner.TryHash(collection, head, out ulong left) && osd.Store!.Inner.TryHash(collection, head, out ulong right) && left != right)
+            {
+                throw Broken(id, $"{head} at {primary.VersionOf(head)} has one content on {first.Name} and another on {osd.Name}");
+            }
+        }
+    }
+
+    // What was committed is on as many disks, running or not, as its acknowledgement promised. While no write is under way: a delete
+    // that is not committed yet takes the object off disks.
+    private void CheckRedundancy(PgId id, GroupRecord record, PoolInfo pool)
+    {
+        var collection = new CollectionId(id);
+        foreach ((ObjectId head, (PgLogEntry entry, bool writtenHere)) in record.Latest)
+        {
+            if (entry.Kind == LogEntryKind.Delete)
+            {
+                continue;
+            }
+
+            int copies = 0;
+            foreach (OsdNode osd in cluster.Osds)
+            {
+                copies += osd.VersionOf(collection, head) >= entry.Version ? 1 : 0;
+            }
+
+            // An entry that peering brought along may have had a single copy of its object then.
+            if (copies < (writtenHere ? pool.MinSize : 1))
+            {
+                throw Broken(id, $"{head} was committed at {entry.Version}, and {copies} disks have it");
+            }
+        }
+    }
+
+    private static SimulationFailedException Broken(PgId id, string text) => new($"pg {id}: {text}");
+
+    private sealed class GroupRecord
+    {
+        /// <summary>Newest interval in which somebody was active, and who.</summary>
+        public Epoch Newest;
+
+        public OsdNode? Primary;
+
+        public readonly SortedDictionary<PgVersion, PgLogEntry> Committed = [];
+
+        /// <summary>Newest committed entry of each object, and whether it was seen committed in the interval that wrote it.</summary>
+        public readonly Dictionary<ObjectId, (PgLogEntry Entry, bool WrittenHere)> Latest = [];
+
+        public readonly Dictionary<OsdId, (int Life, Epoch Interval, PgVersion To)> Seen = [];
+
+        public readonly Dictionary<OsdId, (int, Epoch, PgVersion, PgVersion, int, ObjectId?, bool)> Compared = [];
+    }
+}

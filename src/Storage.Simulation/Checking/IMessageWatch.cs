@@ -1,0 +1,14 @@
+using Storage.Messaging;
+
+namespace Storage.Simulation.Checking;
+
+/// <summary>Sees what a process receives and sends, at the moment when it does.</summary>
+internal interface IMessageWatch
+{
+    /// <summary>A message is about to be handed to the process.</summary>
+    void OnReceiving(PeerIdentity peer, in Message message);
+
+    /// <summary>The process sends a message.</summary>
+    /// <exception cref="Running.SimulationFailedException">It must not.</exception>
+    void OnSending(PeerIdentity peer, MessageType type, ReadOnlySpan<byte> body);
+}

@@ -1,0 +1,185 @@
+using Storage.Cluster;
+using Storage.Coding;
+using Storage.Consensus;
+using Storage.Simulation.Clusters;
+using Storage.Simulation.Running;
+
+namespace Storage.Simulation.Checking;
+
+/// <summary>
+/// Looks at all monitors between events: a term has one leader, committed entries are on a majority of disks and stay, who leads hears a
+/// majority, who is cut off raises no terms; and all nodes have the same map of an epoch.
+/// </summary>
+internal sealed class MonitorWatch(SimulatedCluster cluster)
+{
+    // Several election timeouts, and what slow networks hold back.
+    private static readonly TimeSpan s_leadsAlone = TimeSpan.FromSeconds(12);
+    private static readonly TimeSpan s_cutOff = TimeSpan.FromSeconds(6);
+
+    private readonly Dictionary<ulong, NodeId> _leaders = [];
+    private readonly List<ulong> _committed = []; // term of entry i + 1; 0 where it was never seen
+    private readonly Dictionary<MonitorNode, NodeRecord> _nodes = [];
+    private readonly Dictionary<Epoch, uint> _maps = [];
+    private readonly Dictionary<string, ClusterMap> _mapOf = [];
+
+    /// <summary>Looks at everything.</summary>
+    /// <exception cref="SimulationFailedException">Something is as it must never be.</exception>
+    public void Check()
+    {
+        foreach (MonitorNode monitor in cluster.Monitors)
+        {
+            if (!_nodes.TryGetValue(monitor, out NodeRecord? record))
+            {
+                _nodes.Add(monitor, record = new NodeRecord());
+            }
+
+            if (monitor.Daemon?.Raft is { } raft)
+            {
+                raft.CheckInvariants();
+                CheckLeader(monitor, record, raft);
+                CheckCommitted(monitor, record, raft);
+                CheckReach(monitor, record, raft);
+                CompareMap(monitor.Name, monitor.Daemon.Map);
+            }
+            else
+            {
+                record.Life = -1;
+            }
+        }
+
+        foreach (OsdNode osd in cluster.Osds)
+        {
+            CompareMap(osd.Name, osd.Map);
+        }
+    }
+
+    private void CheckLeader(MonitorNode monitor, NodeRecord record, RaftNode raft)
+    {
+        if (raft.Role != RaftRole.Leader)
+        {
+            return;
+        }
+
+        if (!_leaders.TryAdd(raft.Term, raft.Self) && _leaders[raft.Term] != raft.Self)
+        {
+            throw new SimulationFailedException($"{monitor.Name} and monitor {_leaders[raft.Term]} both lead term {raft.Term}");
+        }
+
+        if (record.LedTerm == raft.Term)
+        {
+            return;
+        }
+
+        record.LedTerm = raft.Term;
+        for (ulong index = raft.Log.BaseIndex + 1; index <= (ulong)_committed.Count; index++)
+        {
+            ulong term = _committed[(int)index - 1];
+            if (term != 0 && !raft.Log.Matches(index, term))
+            {
+                throw new SimulationFailedException($"{monitor.Name} leads term {raft.Term} without the committed entry {index} of term {term}");
+            }
+        }
+    }
+
+    private void CheckCommitted(MonitorNode monitor, NodeRecord record, RaftNode raft)
+    {
+        if (record.Life != monitor.Starts)
+        {
+            record.Life = monitor.Starts;
+            record.Commit = 0;
+            record.ReachedAt = cluster.Loop.Now;
+            record.HeardAt = cluster.Loop.Now;
+        }
+
+        for (ulong index = Math.Max(record.Commit, raft.Log.BaseIndex) + 1; index <= raft.CommitIndex; index++)
+        {
+            ulong term = raft.Log[index].Term;
+            while ((ulong)_committed.Count < index)
+            {
+                _committed.Add(0);
+            }
+
+            ulong known = _committed[(int)index - 1];
+            if (known != 0 && known != term)
+            {
+                throw new SimulationFailedException($"{monitor.Name} has committed entry {index} of term {term}, others that of term {known}");
+            }
+
+            if (known == 0)
+            {
+                _committed[(int)index - 1] = term;
+                int copies = cluster.Monitors.Count(other => other.Disk.Holds(index, term));
+                if (copies <= cluster.Monitors.Count / 2)
+                {
+                    throw new SimulationFailedException($"{monitor.Name} has committed entry {index} of term {term}, which {copies} of {cluster.Monitors.Count} disks have");
+                }
+            }
+        }
+
+        record.Commit = raft.CommitIndex;
+    }
+
+    private void CheckReach(MonitorNode monitor, NodeRecord record, RaftNode raft)
+    {
+        int both = 1, inbound = 0;
+        foreach (MonitorNode other in cluster.Monitors)
+        {
+            if (other != monitor && other.IsRunning && !other.IsPaused && !cluster.Network.IsBlocked(other.Host, monitor.Host))
+            {
+                inbound++;
+                both += cluster.Network.IsBlocked(monitor.Host, other.Host) ? 0 : 1;
+            }
+        }
+
+        TimeSpan now = cluster.Loop.Now;
+        if (monitor.IsPaused || both > cluster.Monitors.Count / 2)
+        {
+            record.ReachedAt = now;
+        }
+
+        if (monitor.IsPaused || inbound > 0)
+        {
+            record.HeardAt = now;
+            record.CutOffTerm = 0;
+        }
+
+        if (raft.Role == RaftRole.Leader && now - record.ReachedAt > s_leadsAlone)
+        {
+            throw new SimulationFailedException($"{monitor.Name} still leads, and has not heard from a majority for {s_leadsAlone.TotalSeconds} s");
+        }
+
+        if (now - record.HeardAt > s_cutOff)
+        {
+            record.CutOffTerm = record.CutOffTerm == 0 ? raft.Term : record.CutOffTerm;
+            if (cluster.Monitors.Count > 1 && raft.Term > record.CutOffTerm)
+            {
+                throw new SimulationFailedException($"{monitor.Name} hears nobody and raises its term from {record.CutOffTerm} to {raft.Term}");
+            }
+        }
+    }
+
+    private void CompareMap(string name, ClusterMap? map)
+    {
+        if (map is null || (_mapOf.TryGetValue(name, out ClusterMap? known) && ReferenceEquals(known, map)))
+        {
+            return;
+        }
+
+        _mapOf[name] = map;
+        uint hash = Crc32C.Compute(map.Encode());
+        if (!_maps.TryAdd(map.Epoch, hash) && _maps[map.Epoch] != hash)
+        {
+            throw new SimulationFailedException($"{name} has another map of epoch {map.Epoch} than somebody before");
+        }
+    }
+
+    private sealed class NodeRecord
+    {
+        public int Life = -1;
+        public ulong Commit;
+        public ulong LedTerm;
+        public ulong CutOffTerm;
+        public TimeSpan ReachedAt;
+        public TimeSpan HeardAt;
+    }
+}
