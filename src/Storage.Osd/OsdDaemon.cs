@@ -188,6 +188,14 @@ public sealed partial class OsdDaemon : IPlacementGroupHost
     /// <returns>State words, or null if this OSD does not hold the PG.</returns>
     public string? StateOf(PgId group) => _groups.TryGetValue(group, out PlacementGroup? found) ? found.State : null;
 
+    /// <summary>Compares what this OSD keeps of a PG for snapshots with itself: each clone belongs to an object that knows it, the index says
+    /// what the objects say, and nothing but the given snapshots is kept. For a PG that is clean and idle.</summary>
+    /// <param name="group">The PG.</param>
+    /// <param name="live">The snapshots that are not removed.</param>
+    /// <returns>The first thing found wrong, or null.</returns>
+    public string? FindSnapshotFault(PgId group, SnapshotIntervals live) =>
+        _groups.TryGetValue(group, out PlacementGroup? found) ? found.FindSnapshotFault(live) : $"no copy of pg {group}";
+
     /// <summary>Asserts the invariants of every PG. May be called between any two events.</summary>
     /// <exception cref="InvariantException">One does not hold.</exception>
     public void CheckInvariants()

@@ -238,6 +238,56 @@ internal sealed partial class PlacementGroup
         transaction.Remove(_collection, id);
     }
 
+    /// <summary>See <see cref="OsdDaemon.FindSnapshotFault"/>.</summary>
+    public string? FindSnapshotFault(SnapshotIntervals live)
+    {
+        var ids = new List<ObjectId>();
+        _host.Store.ListObjects(_collection, null, int.MaxValue, ids);
+        var clones = new HashSet<ObjectId>(ids.Where(id => IsContent(id) && id.Snapshot != ObjectId.NoSnapshot));
+        var expected = new SortedSet<string>(StringComparer.Ordinal);
+        foreach (ObjectId id in ids)
+        {
+            if (!IsContent(id) || id.Snapshot != ObjectId.NoSnapshot || !_host.Store.TryGetAttribute(_collection, id, SnapSet.Attribute, out ReadOnlyMemory<byte> packed))
+            {
+                continue;
+            }
+
+            SnapSet set = SnapSet.Decode(packed.Span);
+            if (set.IsTombstone && set.Clones.Length == 0)
+            {
+                return $"{id} is a tombstone without clones";
+            }
+
+            foreach (SnapClone clone in set.Clones)
+            {
+                if (!clones.Remove(id.WithSnapshot(clone.Id)) || !_host.Store.TryStat(_collection, id.WithSnapshot(clone.Id), out long size) || size != clone.Size)
+                {
+                    return $"{id} should have clone {clone.Id} of {clone.Size} bytes";
+                }
+
+                foreach (ulong snapshot in clone.Snapshots)
+                {
+                    expected.Add(Convert.ToHexString(SnapshotIndex.Key(snapshot, id)));
+                    if (!live.Contains(snapshot))
+                    {
+                        return $"clone {clone.Id} of {id} is kept for snapshot {snapshot}, which is removed";
+                    }
+                }
+            }
+        }
+
+        if (clones.Count > 0)
+        {
+            return $"clone {clones.First()} belongs to no object";
+        }
+
+        var entries = new List<KeyValuePair<ReadOnlyMemory<byte>, ReadOnlyMemory<byte>>>();
+        _host.Store.ListOmap(_collection, SnapshotIndex.Object, default, int.MaxValue, entries);
+        return expected.SetEquals(entries.Select(entry => Convert.ToHexString(entry.Key.Span)))
+            ? null
+            : $"the index has {entries.Count} entries, the objects {expected.Count}";
+    }
+
     private ResultCode ListSnapshots(ObjectId id, WireWriter reply)
     {
         bool exists = _host.Store.TryStat(_collection, id, out _);

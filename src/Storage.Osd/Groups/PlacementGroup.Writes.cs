@@ -83,6 +83,11 @@ internal sealed partial class PlacementGroup
             return;
         }
 
+        if (evaluation.RollbackSource is not null)
+        {
+            _host.Reached(RarePath.RolledBackToSnapshot);
+        }
+
         Commit(operation, write, in evaluation, in head, newest);
     }
 

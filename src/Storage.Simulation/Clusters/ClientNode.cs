@@ -33,12 +33,12 @@ internal sealed class ClientNode : SimulatedNode
     public ObjectWorkload? Workload { get; private set; }
 
     /// <summary>Reads an object once; runs as the client.</summary>
-    public Task ReadAsync(string name)
+    public Task ReadAsync(string name, ulong snapshot = 0)
     {
         _loop!.Enter();
         try
         {
-            return Workload!.ReadAsync(name);
+            return Workload!.ReadAsync(name, snapshot);
         }
         finally
         {
@@ -54,7 +54,7 @@ internal sealed class ClientNode : SimulatedNode
         _loop = loop;
         Client = new ObjectClient(
             loop, transport, new ClientOptions { MonitorAddresses = Cluster.MonitorAddresses, ClientId = instance }, Cluster.NextRandom());
-        Workload = new ObjectWorkload(Name, loop, Client, Cluster.Pool, Cluster.Scenario, _history, Cluster.Trace, Cluster.NextRandom());
+        Workload = new ObjectWorkload(Name, loop, Client, Cluster.Pool, Cluster.Scenario, _history, Cluster.Trace, Cluster.NextRandom(), Cluster.Snapshots);
         if (!_isIdle)
         {
             Workload.Start(_failed);

@@ -106,6 +106,9 @@ internal sealed class OsdNode : SimulatedNode
         return true;
     }
 
+    /// <summary>What is wrong with what this OSD keeps of a PG for snapshots.</summary>
+    public string? FindSnapshotFault(PgId group, SnapshotIntervals live) => _daemon?.FindSnapshotFault(group, live);
+
     /// <summary>Explains a PG.</summary>
     public string? Explain(PgId group) => _daemon?.Explain(group);
 

@@ -58,6 +58,9 @@ internal sealed class OsdProcess
     /// <summary>Asserts what must hold between events.</summary>
     public void CheckInvariants() => _daemon.CheckInvariants();
 
+    /// <summary>What is wrong with what this OSD keeps of a PG for snapshots.</summary>
+    public string? FindSnapshotFault(PgId group, SnapshotIntervals live) => _daemon.FindSnapshotFault(group, live);
+
     /// <summary>Explains a PG.</summary>
     public string? Explain(PgId group) => _daemon.QueryJson(group);
 

@@ -71,6 +71,9 @@ internal sealed class SimulatedCluster
     /// <summary>Where the operator's commands run.</summary>
     public Processes.NodeLoop Operator { get; }
 
+    /// <summary>The snapshots, in runs that take some.</summary>
+    public Workloads.SnapshotRegistry? Snapshots { get; set; }
+
     /// <summary>The pool that clients work on; 0 until it was made.</summary>
     public long Pool { get; private set; }
 

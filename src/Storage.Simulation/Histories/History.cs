@@ -68,6 +68,10 @@ public sealed class History
         return entry;
     }
 
+    /// <summary>Notes a moment.</summary>
+    /// <returns>Its position among all beginnings and ends of calls.</returns>
+    public long Mark() => ++_order;
+
     /// <summary>A call's outcome is known. Calls that never complete may take effect at any later time, or never.</summary>
     /// <param name="entry">The call.</param>
     /// <param name="outcome">What the client was told.</param>

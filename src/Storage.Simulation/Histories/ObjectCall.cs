@@ -19,7 +19,7 @@ public sealed record CallStep(OperationCode Code, long Offset = 0, long Length =
         OperationCode.Write or OperationCode.Append or OperationCode.WriteFull =>
             string.Create(CultureInfo.InvariantCulture, $"{Code}({Offset}+{Data!.Length} #{Storage.Coding.Crc32C.Compute(Data):x8})"),
         OperationCode.Zero or OperationCode.Read => string.Create(CultureInfo.InvariantCulture, $"{Code}({Offset}+{Length})"),
-        OperationCode.Truncate or OperationCode.AssertVersion => string.Create(CultureInfo.InvariantCulture, $"{Code}({Offset})"),
+        OperationCode.Truncate or OperationCode.AssertVersion or OperationCode.Rollback => string.Create(CultureInfo.InvariantCulture, $"{Code}({Offset})"),
         OperationCode.Create when Length == 1 => "Create(exclusive)",
         _ when Key.Length > 0 => $"{Code}({Key}{(Value is { Length: > 0 } ? "=" + Convert.ToHexString(Value) : "")})",
         _ => Code.ToString(),
@@ -30,6 +30,12 @@ public sealed record CallStep(OperationCode Code, long Offset = 0, long Length =
 /// <param name="Steps">The steps, in order.</param>
 public sealed record ObjectCall(IReadOnlyList<CallStep> Steps)
 {
+    /// <summary>For writes: the snapshots that it names, newest first; null if it takes no part in snapshots.</summary>
+    public IReadOnlyList<ulong>? Snapshots { get; init; }
+
+    /// <summary>For reads: the snapshot to read, or 0 for the live object.</summary>
+    public ulong ReadSnapshot { get; init; }
+
     /// <summary>True if it may change the object.</summary>
     public bool IsWrite => Steps.Any(step => OperationStep.Changes(step.Code));
 
@@ -39,7 +45,8 @@ public sealed record ObjectCall(IReadOnlyList<CallStep> Steps)
     public static ObjectCall Of(params CallStep[] steps) => new(steps);
 
     /// <inheritdoc/>
-    public override string ToString() => string.Join(" ", Steps);
+    public override string ToString() =>
+        string.Join(" ", Steps) + (ReadSnapshot > 0 ? $" at {ReadSnapshot}" : "") + (Snapshots is null ? "" : $" snaps [{string.Join(',', Snapshots)}]");
 }
 
 /// <summary>What a client was told: the result, and what the call read.</summary>

@@ -14,8 +14,10 @@ public sealed class ObjectState
 {
     private static readonly ImmutableSortedDictionary<string, byte[]> s_empty = ImmutableSortedDictionary.Create<string, byte[]>(StringComparer.Ordinal);
 
-    private ObjectState(bool exists, byte[] data, ImmutableSortedDictionary<string, byte[]> attributes, ImmutableSortedDictionary<string, byte[]> omap)
+    private ObjectState(
+        bool exists, byte[] data, ImmutableSortedDictionary<string, byte[]> attributes, ImmutableSortedDictionary<string, byte[]> omap, KeptSnapshots kept)
     {
+        Kept = kept;
         Exists = exists;
         Data = data;
         Attributes = attributes;
@@ -24,7 +26,7 @@ public sealed class ObjectState
     }
 
     /// <summary>No object.</summary>
-    public static ObjectState Missing { get; } = new(false, [], s_empty, s_empty);
+    public static ObjectState Missing { get; } = new(false, [], s_empty, s_empty, KeptSnapshots.None);
 
     /// <summary>Whether there is an object.</summary>
     public bool Exists { get; }
@@ -38,6 +40,9 @@ public sealed class ObjectState
     /// <summary>Its omap.</summary>
     public ImmutableSortedDictionary<string, byte[]> Omap { get; }
 
+    /// <summary>What it was at snapshots.</summary>
+    public KeptSnapshots Kept { get; }
+
     /// <summary>64 bits that stand for the whole state.</summary>
     public ulong Fingerprint { get; }
 
@@ -47,6 +52,12 @@ public sealed class ObjectState
     public (ResultCode Result, ObjectState After) Apply(ObjectCall call)
     {
         ArgumentNullException.ThrowIfNull(call);
+        if (call.ReadSnapshot > 0)
+        {
+            return (At(call.ReadSnapshot).Apply(call with { ReadSnapshot = 0 }).Result, this);
+        }
+
+        bool changes = false;
         bool exists = Exists;
         byte[] data = Data;
         ImmutableSortedDictionary<string, byte[]> attributes = Attributes;
@@ -89,23 +100,34 @@ public sealed class ObjectState
                         return (ResultCode.Exists, this);
                     }
 
+                    changes |= !exists;
                     exists = true;
+                    break;
+                case OperationCode.Rollback:
+                    ObjectState then = At((ulong)step.Offset);
+                    if (Kept.Has((ulong)step.Offset) && (then.Exists || exists))
+                    {
+                        changes = true;
+                        (exists, data, attributes, omap) = (then.Exists, then.Data, then.Attributes, then.Omap);
+                    }
+
                     break;
                 case OperationCode.Write:
                     data = Overwrite(data, (int)step.Offset, step.Data!);
-                    exists = true;
+                    exists = changes = true;
                     break;
                 case OperationCode.WriteFull:
                     data = step.Data!;
-                    exists = true;
+                    exists = changes = true;
                     break;
                 case OperationCode.Append:
                     data = Overwrite(data, data.Length, step.Data!);
-                    exists = true;
+                    exists = changes = true;
                     break;
                 case OperationCode.Zero:
                     if (exists && step.Offset < data.Length)
                     {
+                        changes = true;
                         data = (byte[])data.Clone();
                         data.AsSpan((int)step.Offset, (int)Math.Min(step.Length, data.Length - step.Offset)).Clear();
                     }
@@ -115,7 +137,7 @@ public sealed class ObjectState
                     byte[] cut = new byte[step.Offset];
                     data.AsSpan(0, (int)Math.Min(data.Length, step.Offset)).CopyTo(cut);
                     data = cut;
-                    exists = true;
+                    exists = changes = true;
                     break;
                 case OperationCode.Remove:
                     if (!exists)
@@ -124,52 +146,60 @@ public sealed class ObjectState
                     }
 
                     exists = false;
+                    changes = true;
                     data = [];
                     attributes = s_empty;
                     omap = s_empty;
                     break;
                 case OperationCode.SetAttribute:
                     attributes = attributes.SetItem(step.Key, step.Value!);
-                    exists = true;
+                    exists = changes = true;
                     break;
                 case OperationCode.RemoveAttribute:
                     attributes = attributes.Remove(step.Key);
+                    changes |= exists;
                     break;
                 case OperationCode.SetOmap:
                     omap = omap.SetItem(step.Key, step.Value!);
-                    exists = true;
+                    exists = changes = true;
                     break;
                 case OperationCode.RemoveOmap:
                     omap = omap.Remove(step.Key);
+                    changes |= exists;
                     break;
                 case OperationCode.ClearOmap:
                     omap = s_empty;
+                    changes |= exists;
                     break;
                 default:
                     throw new NotSupportedException($"the model has no step {step.Code}");
             }
         }
 
-        return (ResultCode.Ok, call.IsWrite ? new ObjectState(exists, data, attributes, omap) : this);
-    }
-
-    /// <summary>Whether what a client was told about a call can have been said at this state.</summary>
-    /// <param name="call">The call.</param>
-    /// <param name="outcome">What the client was told.</param>
-    /// <param name="after">The state after it.</param>
-    /// <returns>True if it fits.</returns>
-    public bool Explains(ObjectCall call, CallOutcome outcome, out ObjectState after)
-    {
-        ArgumentNullException.ThrowIfNull(outcome);
-        (ResultCode result, after) = Apply(call);
-        if (result != outcome.Result)
+        if (!call.IsWrite)
         {
-            return false;
+            return (ResultCode.Ok, this);
         }
 
-        if (result != ResultCode.Ok || call.IsWrite)
+        // A call that does nothing keeps nothing either.
+        KeptSnapshots kept = changes && call.Snapshots is { } snapshots ? Kept.After(snapshots, this) : Kept;
+        return (ResultCode.Ok, new ObjectState(exists, data, attributes, omap, kept));
+    }
+
+    /// <summary>What the object was at a snapshot, by what writes have named so far.</summary>
+    /// <param name="snapshot">The snapshot.</param>
+    /// <returns>The state.</returns>
+    public ObjectState At(ulong snapshot) => Kept.Find(snapshot, this);
+
+    /// <summary>This state without what it keeps.</summary>
+    /// <returns>The state.</returns>
+    internal ObjectState Alone() => new(Exists, Data, Attributes, Omap, KeptSnapshots.None);
+
+    private bool ExplainsRead(ObjectCall call, CallOutcome outcome)
+    {
+        if (call.ReadSnapshot > 0)
         {
-            return true;
+            return Kept.IsUncertain(call.ReadSnapshot) || At(call.ReadSnapshot).ExplainsRead(call with { ReadSnapshot = 0 }, outcome);
         }
 
         if (outcome.Data is not null)
@@ -186,6 +216,29 @@ public sealed class ObjectState
         return (outcome.Size is null || outcome.Size == Data.Length)
             && (outcome.Attributes is null || Same(outcome.Attributes, Attributes))
             && (outcome.Omap is null || Same(outcome.Omap, Omap));
+    }
+
+    /// <summary>Whether what a client was told about a call can have been said at this state.</summary>
+    /// <param name="call">The call.</param>
+    /// <param name="outcome">What the client was told.</param>
+    /// <param name="after">The state after it.</param>
+    /// <returns>True if it fits.</returns>
+    public bool Explains(ObjectCall call, CallOutcome outcome, out ObjectState after)
+    {
+        ArgumentNullException.ThrowIfNull(outcome);
+        if (outcome.Result == ResultCode.StaleSnapshots || (call.ReadSnapshot > 0 && Kept.IsUncertain(call.ReadSnapshot)))
+        {
+            after = this; // refused, whatever the object is; or a read that may have shown either of two states
+            return true;
+        }
+
+        (ResultCode result, after) = Apply(call);
+        if (result != outcome.Result)
+        {
+            return false;
+        }
+
+        return result != ResultCode.Ok || call.IsWrite || ExplainsRead(call, outcome);
     }
 
     /// <inheritdoc/>
@@ -256,7 +309,7 @@ public sealed class ObjectState
             hash = (hash ^ 0xA5) * 0x9E3779B97F4A7C15;
         }
 
-        return hash;
+        return hash ^ Kept.Fingerprint;
     }
 
     private static ulong Mix(ulong hash, ReadOnlySpan<byte> bytes)

@@ -45,6 +45,12 @@ public sealed record Scenario
     /// <summary>Mean pause of a client between operations.</summary>
     public TimeSpan ThinkTime { get; init; } = TimeSpan.FromMilliseconds(300);
 
+    /// <summary>Mean time between snapshots that are taken or removed.</summary>
+    public TimeSpan SnapshotInterval { get; init; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>Share of runs in which snapshots are taken, 0 to 1.</summary>
+    public double SnapshotShare { get; init; } = 0.5;
+
     /// <summary>Virtual time during which faults are injected.</summary>
     public TimeSpan Duration { get; init; } = TimeSpan.FromSeconds(60);
 
@@ -91,6 +97,14 @@ public sealed record Scenario
             Name = "power",
             FaultInterval = TimeSpan.FromSeconds(10),
             Faults = Mix((FaultKind.PowerLoss, 4), (FaultKind.CrashAtEffect, 2), (FaultKind.CrashOsd, 1)),
+        },
+        new Scenario
+        {
+            Name = "snapshots",
+            SnapshotShare = 1,
+            SnapshotInterval = TimeSpan.FromSeconds(1.5),
+            ThinkTime = TimeSpan.FromMilliseconds(150),
+            FaultInterval = TimeSpan.FromSeconds(5),
         },
         new Scenario
         {
@@ -205,6 +219,8 @@ public sealed record Scenario
         "clients" => this with { Clients = (int)number },
         "concurrency" => this with { Concurrency = (int)number },
         "think_ms" => this with { ThinkTime = TimeSpan.FromMilliseconds(number) },
+        "snapshot_interval_s" => this with { SnapshotInterval = TimeSpan.FromSeconds(number) },
+        "snapshot_share" => this with { SnapshotShare = number },
         "duration_s" => this with { Duration = TimeSpan.FromSeconds(number) },
         "fault_interval_s" => this with { FaultInterval = TimeSpan.FromSeconds(number) },
         "convergence_s" => this with { ConvergenceBound = TimeSpan.FromSeconds(number) },

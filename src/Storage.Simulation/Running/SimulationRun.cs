@@ -100,6 +100,7 @@ public sealed class SimulationRun
 
     private void Work(SimulatedCluster cluster, FaultPlan plan)
     {
+        SnapshotNode? snapshots = StartSnapshots(cluster);
         ClientNode[] clients = [.. Enumerable.Range(0, _scenario.Clients).Select(i => new ClientNode(cluster, i, _history, OnBroken))];
         foreach (ClientNode client in clients)
         {
@@ -118,7 +119,10 @@ public sealed class SimulationRun
             client.Workload?.Stop();
         }
 
+        snapshots?.Workload!.Stop();
+
         TimeSpan deadline = cluster.Loop.Now + _scenario.ConvergenceBound;
+        Await(cluster, () => snapshots?.Workload is null or { IsRunning: false }, deadline, "a snapshot is still being taken or removed");
         Await(cluster, cluster.IsClean, deadline, "not clean");
         _coverage.Count("time.clean_ms", (long)(cluster.Loop.Now - deadline + _scenario.ConvergenceBound).TotalMilliseconds);
         Await(cluster, () => clients.All(c => c.Workload is null or { Running: 0 }), deadline, "calls without an answer");
@@ -126,12 +130,26 @@ public sealed class SimulationRun
         // What every client sees in the end is a part of the history.
         var reader = new ClientNode(cluster, _scenario.Clients, _history, OnBroken, isIdle: true);
         reader.Start();
-        Task[] reads = [.. Enumerable.Range(0, _scenario.Objects).Select(i => reader.ReadAsync(ObjectWorkload.NameOf(i)))];
+        ulong[] shown = [0, .. cluster.Snapshots?.Readable() ?? []];
+        Task[] reads = [.. Enumerable.Range(0, _scenario.Objects).SelectMany(i => shown.Select(snapshot => reader.ReadAsync(ObjectWorkload.NameOf(i), snapshot)))];
         Await(cluster, () => reads.All(r => r.IsCompleted), cluster.Loop.Now + TimeSpan.FromSeconds(30), "final reads without an answer");
         foreach (Task read in reads)
         {
             read.GetAwaiter().GetResult();
         }
+    }
+
+    private SnapshotNode? StartSnapshots(SimulatedCluster cluster)
+    {
+        if (cluster.NextRandom().NextDouble() >= _scenario.SnapshotShare)
+        {
+            return null;
+        }
+
+        cluster.Snapshots = new SnapshotRegistry();
+        var node = new SnapshotNode(cluster, _history, OnBroken);
+        node.Start();
+        return node;
     }
 
     private void WorkOnSettings(SimulatedCluster cluster, FaultPlan plan)
@@ -184,6 +202,7 @@ public sealed class SimulationRun
             // Disks settle what was under way, then all copies are compared.
             RunFor(cluster, TimeSpan.FromSeconds(2));
             CopyComparison.Compare(cluster);
+            SnapshotCheck.Check(cluster, _history);
         }
 
         if (cluster.Crashes == 0 && cluster.Buffers.Outstanding != 0)

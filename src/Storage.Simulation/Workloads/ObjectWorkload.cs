@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using Storage.Client;
+using Storage.Cluster;
 using Storage.Messaging;
 using Storage.Reactor;
 using Storage.Simulation.Histories;
@@ -26,10 +27,15 @@ internal sealed class ObjectWorkload
     private readonly History _history;
     private readonly EventTrace _trace;
     private readonly Random _random;
+    private readonly SnapshotRegistry? _snapshots;
+    private SnapshotContext? _context;
+    private ulong[] _named = [];
     private bool _stopped;
 
-    public ObjectWorkload(string name, IEventLoop loop, IObjectClient client, long pool, Scenario scenario, History history, EventTrace trace, Random random)
+    public ObjectWorkload(
+        string name, IEventLoop loop, IObjectClient client, long pool, Scenario scenario, History history, EventTrace trace, Random random, SnapshotRegistry? snapshots)
     {
+        _snapshots = snapshots;
         _name = name;
         _loop = loop;
         _client = client;
@@ -59,8 +65,9 @@ internal sealed class ObjectWorkload
 
     /// <summary>Reads an object whole and records it as a call.</summary>
     /// <param name="objectName">The object.</param>
+    /// <param name="snapshot">The snapshot to read, or 0.</param>
     /// <returns>When answered.</returns>
-    public Task ReadAsync(string objectName) => CallAsync(objectName, ReadAll(), CancellationToken.None);
+    public Task ReadAsync(string objectName, ulong snapshot = 0) => CallAsync(objectName, ReadAll() with { ReadSnapshot = snapshot }, CancellationToken.None);
 
     /// <summary>Name of an object of the scenario.</summary>
     /// <param name="index">Its number.</param>
@@ -94,6 +101,7 @@ internal sealed class ObjectWorkload
 
             string name = NameOf(_random.Next(_scenario.Objects));
             ObjectCall call = _random.Next(100) < 40 ? DrawRead() : DrawWrite();
+            call = _snapshots is null ? call : await WithSnapshotsAsync(call);
             if (_random.Next(25) != 0)
             {
                 await CallAsync(name, call, CancellationToken.None);
@@ -106,6 +114,51 @@ internal sealed class ObjectWorkload
         }
 
         Running--;
+    }
+
+    // Reads often look at a snapshot, and some writes go back to one.
+    private async Task<ObjectCall> WithSnapshotsAsync(ObjectCall call)
+    {
+        ulong[] readable = _snapshots!.Readable();
+        if (!call.IsWrite)
+        {
+            return readable.Length > 0 && _random.Next(2) == 0 ? call with { ReadSnapshot = readable[_random.Next(readable.Length)] } : call;
+        }
+
+        if (readable.Length > 0 && _random.Next(12) == 0)
+        {
+            call = ObjectCall.Of(new CallStep(OperationCode.Rollback, (long)readable[_random.Next(readable.Length)]));
+        }
+
+        if (_context is null)
+        {
+            await LearnSnapshotsAsync(null);
+        }
+
+        return call with { Snapshots = _named };
+    }
+
+    // As a volume does: the barrier first, then the list. What was known is used until an OSD refuses it.
+    private async Task LearnSnapshotsAsync(SnapshotContext? refused)
+    {
+        ClusterMap map = await _client.WaitForMapAsync(Epoch.None);
+        while (refused is not null && map.FindPool(_pool)!.SnapshotBarrier <= refused.Barrier)
+        {
+            map = await _client.WaitForMapAsync(map.Epoch.Next);
+        }
+
+        ulong barrier = map.FindPool(_pool)!.SnapshotBarrier;
+        ulong[] named = _snapshots!.Named();
+        while (named.Length > 0 && map.FindPool(_pool)!.SnapshotSequence < named[0])
+        {
+            map = await _client.WaitForMapAsync(map.Epoch.Next);
+        }
+
+        if (_context is null || _context.Barrier < barrier)
+        {
+            _context = new SnapshotContext(barrier, named);
+            _named = named;
+        }
     }
 
     private ObjectCall DrawRead()
@@ -188,12 +241,14 @@ internal sealed class ObjectWorkload
     private async Task CallAsync(string name, ObjectCall call, CancellationToken cancellation)
     {
         ObjectOperation operation = Pack(call);
+        SnapshotContext? snapshots = call.Snapshots is null ? null : _context;
         HistoryEntry entry = _history.Invoke(_name, name, call, _loop.Now);
         _trace.Add(TraceKind.Invoke, _name, _loop.Now, $"#{entry.Id} {name} {call}");
         CallOutcome outcome;
         try
         {
-            using OperationResult result = await _client.ExecuteAsync(_pool, name, operation, default, cancellation);
+            var context = new OperationContext(snapshots, call.ReadSnapshot > 0 ? call.ReadSnapshot : null);
+            using OperationResult result = await _client.ExecuteAsync(_pool, name, operation, context, cancellation);
             outcome = Unpack(call, in result);
         }
         catch (OperationCanceledException) when (cancellation.IsCancellationRequested)
@@ -206,8 +261,24 @@ internal sealed class ObjectWorkload
             operation.Clear();
         }
 
+        if (call.ReadSnapshot > 0 && !_snapshots!.IsLive(call.ReadSnapshot))
+        {
+            _trace.Add(TraceKind.Complete, _name, _loop.Now, $"#{entry.Id} says nothing: the snapshot is removed");
+            return;
+        }
+
+        bool isStale = outcome.Result == ResultCode.StaleSnapshots;
+        if (outcome.Result == ResultCode.NotFound && call.Steps[0].Code == OperationCode.Rollback && !_snapshots!.IsLive((ulong)call.Steps[0].Offset))
+        {
+            outcome = new CallOutcome { Result = ResultCode.StaleSnapshots }; // refused for another reason: the snapshot is gone
+        }
+
         _history.Complete(entry, outcome, _loop.Now);
         _trace.Add(TraceKind.Complete, _name, _loop.Now, $"#{entry.Id} {outcome}");
+        if (isStale)
+        {
+            await LearnSnapshotsAsync(snapshots);
+        }
     }
 
     private static ObjectOperation Pack(ObjectCall call)
