@@ -17,7 +17,7 @@ public sealed class ClusterMap
     private const byte FormatVersion = 1;
     private readonly OsdInfo?[] _osds;
     private readonly Dictionary<long, PoolInfo> _pools;
-    private readonly Dictionary<long, PgMapping?[]?> _mappings; // the keys never change, so readers need no lock
+    private readonly Dictionary<long, PoolMappings?> _mappings; // the keys never change, so readers need no lock
     private uint[]? _weights;
 
     private ClusterMap(ClusterMap? from, OsdInfo?[] osds, Dictionary<long, PoolInfo> pools, CrushMap crush)
@@ -25,7 +25,7 @@ public sealed class ClusterMap
         _osds = osds;
         _pools = pools;
         Crush = crush;
-        _mappings = pools.Keys.ToDictionary(id => id, _ => (PgMapping?[]?)null);
+        _mappings = pools.Keys.ToDictionary(id => id, _ => (PoolMappings?)null);
 
         if (from is not null)
         {
@@ -146,15 +146,80 @@ public sealed class ClusterMap
     /// <returns>Its up and acting sets.</returns>
     public PgMapping Locate(PgId group)
     {
-        PgMapping?[] known = _mappings[group.Pool] ?? Remember(group.Pool);
-        return known[group.Seed] ??= Placement.Compute(this, _pools[group.Pool], group);
+        PoolMappings known = _mappings[group.Pool] ?? Remember(group.Pool);
+        return known.Groups[group.Seed] ??= Placement.Compute(this, _pools[group.Pool], known.Placement, group);
     }
 
-    private PgMapping?[] Remember(long pool)
+    private PoolMappings Remember(long pool)
     {
-        ref PgMapping?[]? slot = ref System.Runtime.InteropServices.CollectionsMarshal.GetValueRefOrNullRef(_mappings, pool);
-        return Interlocked.CompareExchange(ref slot, new PgMapping?[_pools[pool].PgCount], null) ?? slot!;
+        ref PoolMappings? slot = ref System.Runtime.InteropServices.CollectionsMarshal.GetValueRefOrNullRef(_mappings, pool);
+        return Interlocked.CompareExchange(ref slot, new PoolMappings(PoolPlacement.Unknown(_pools[pool]), new PgMapping?[_pools[pool].PgCount]), null) ?? slot!;
     }
+
+    /// <summary>Takes over what the map before this one had worked out and this one does not change.</summary>
+    private ClusterMap Inherit(ClusterMap before, ClusterMapIncrement increment)
+    {
+        if (increment.Crush is not null)
+        {
+            return this;
+        }
+
+        // An OSD that weighs more may draw PGs from anywhere; one that weighs less only loses its own.
+        var changed = new HashSet<int>();
+        var lighter = new HashSet<int>();
+        foreach (int id in increment.Osds.Select(osd => osd.Id.Value).Concat(increment.RemovedOsds.Select(osd => osd.Value)))
+        {
+            OsdInfo? then = before.FindOsd(new OsdId(id)), now = FindOsd(new OsdId(id));
+            uint weight = now?.Weight ?? 0, was = then?.Weight ?? 0;
+            if (weight > was)
+            {
+                return this;
+            }
+
+            if (weight < was)
+            {
+                lighter.Add(id);
+            }
+
+            if (then?.IsUp != now?.IsUp || weight != was)
+            {
+                changed.Add(id);
+            }
+        }
+
+        foreach ((long id, PoolMappings? known) in before._mappings)
+        {
+            if (known is null || !_pools.TryGetValue(id, out PoolInfo? pool) || !known.Placement.Fits(pool))
+            {
+                continue;
+            }
+
+            PoolPlacement placement = lighter.Count == 0 ? known.Placement : known.Placement.WithLess(lighter);
+            var groups = (PgMapping?[])known.Groups.Clone();
+            for (int seed = 0; changed.Count > 0 && seed < groups.Length; seed++)
+            {
+                if (groups[seed] is not null && !known.Placement.IsApart(seed, changed))
+                {
+                    groups[seed] = null;
+                }
+            }
+
+            _mappings[id] = new PoolMappings(placement, groups);
+        }
+
+        // Exceptions may name any OSD; there are few of them.
+        foreach (PgId group in before.PgTemp.Keys.Concat(PgTemp.Keys).Concat(before.UpmapItems.Keys).Concat(UpmapItems.Keys))
+        {
+            if (_mappings.TryGetValue(group.Pool, out PoolMappings? known) && known is not null && group.Seed < (uint)known.Groups.Length)
+            {
+                known.Groups[group.Seed] = null;
+            }
+        }
+
+        return this;
+    }
+
+    private sealed record PoolMappings(PoolPlacement Placement, PgMapping?[] Groups);
 
     /// <summary>Whether a PG exists: its pool does, and the seed is in range.</summary>
     /// <param name="group">The PG.</param>
@@ -220,7 +285,7 @@ public sealed class ClusterMap
             upmap = upmap.RemoveRange(upmap.Keys.Where(group => !pools.ContainsKey(group.Pool)));
         }
 
-        return new ClusterMap(this, osds, pools, increment.Crush is null ? Crush : CrushMap.Decode(increment.Crush))
+        ClusterMap next = new(this, osds, pools, increment.Crush is null ? Crush : CrushMap.Decode(increment.Crush))
         {
             Epoch = increment.Epoch,
             ModifiedUnixMilliseconds = increment.ModifiedUnixMilliseconds,
@@ -234,6 +299,7 @@ public sealed class ClusterMap
                 .RemoveRange(increment.Configuration.Where(entry => entry.Value is null).Select(entry => entry.Key)),
             LastPoolId = increment.Pools.Select(pool => pool.Id).Append(LastPoolId).Max(),
         };
+        return next.Inherit(this, increment);
     }
 
     /// <summary>Packs the whole map. Equal maps give equal bytes.</summary>

@@ -46,12 +46,12 @@ public static class Placement
         return CrushHash.StringHash(utf8[..length]);
     }
 
-    internal static PgMapping Compute(ClusterMap map, PoolInfo pool, PgId group)
+    internal static PgMapping Compute(ClusterMap map, PoolInfo pool, PoolPlacement placement, PgId group)
     {
-        uint input = CrushHash.Hash2(CrushHash.StableMod(group.Seed, (uint)pool.PgCount, pool.PgMask), (uint)pool.Id);
+        ReadOnlySpan<int> chosen = placement.Choose(map, pool, group.Seed);
         Span<int> raw = stackalloc int[MostCopies];
-        int count = map.Crush.Map(pool.RuleId, input, raw[..pool.Size], map.GetWeights());
-        raw = raw[..count];
+        raw = raw[..chosen.Length];
+        chosen.CopyTo(raw);
         if (map.UpmapItems.TryGetValue(group, out (OsdId From, OsdId To)[]? items))
         {
             ApplyUpmap(map, raw, items);

@@ -1,8 +1,13 @@
+using System.Runtime.Intrinsics;
+
 namespace Storage.Crush.Mapping;
 
 /// <summary>The straw2 choice: every item draws -ln(u)/weight from a hash of its own, and the smallest wins.</summary>
 internal static class Straw2
 {
+    // Hashes worked out side by side; a power of two.
+    private const int Lanes = 8;
+
     /// <summary>Chooses one item.</summary>
     /// <param name="items">What is returned.</param>
     /// <param name="ids">What is hashed, one for each item.</param>
@@ -14,15 +19,22 @@ internal static class Straw2
         long[] distances = FixedPointLog.Distance;
         int best = 0;
         ulong shortest = ulong.MaxValue;
+        Span<uint> draws = stackalloc uint[Lanes];
+        int drawn = 0;
         for (int i = 0; i < ids.Length; i++)
         {
+            if (i == drawn)
+            {
+                drawn += Draw(ids.AsSpan(i), x, r, draws);
+            }
+
             uint weight = weights[i];
             if (weight == 0)
             {
                 continue;
             }
 
-            ulong distance = (ulong)distances[CrushHash.Hash3(x, (uint)ids[i], r) & 0xffff];
+            ulong distance = (ulong)distances[draws[i & (Lanes - 1)]];
 
             // floor(d / w) < s exactly when d < s * w: a multiplication decides, and only a new best pays for the division.
             ulong high = Math.BigMul(shortest, weight, out ulong low);
@@ -34,5 +46,25 @@ internal static class Straw2
         }
 
         return items[best];
+    }
+
+    /// <summary>The draws of the next ids, 16 bits each.</summary>
+    /// <returns>How many, a full set of lanes unless there are fewer ids.</returns>
+    private static int Draw(ReadOnlySpan<int> ids, uint x, uint r, Span<uint> draws)
+    {
+        if (ids.Length >= Lanes && Vector256.IsHardwareAccelerated)
+        {
+            Vector256<uint> hash = CrushHash.Hash3(Vector256.Create(x), Vector256.Create(ids).AsUInt32(), Vector256.Create(r));
+            (hash & Vector256.Create(0xffffu)).CopyTo(draws);
+            return Lanes;
+        }
+
+        int count = Math.Min(ids.Length, Lanes);
+        for (int i = 0; i < count; i++)
+        {
+            draws[i] = CrushHash.Hash3(x, (uint)ids[i], r) & 0xffff;
+        }
+
+        return count;
     }
 }
