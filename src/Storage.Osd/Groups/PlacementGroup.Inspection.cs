@@ -93,7 +93,8 @@ internal sealed partial class PlacementGroup
                 case 'L':
                     PgLogEntry stored = PgLogEntry.Decode(ref valueReader);
                     if (entries >= _log.Count || _log.Entries[entries].Version != stored.Version || _log.Entries[entries].Operation != stored.Operation
-                        || _log.Entries[entries].Object != stored.Object || _log.Entries[entries].Kind != stored.Kind)
+                        || _log.Entries[entries].Object != stored.Object || _log.Entries[entries].Kind != stored.Kind
+                        || !_log.Entries[entries].Clones.AsSpan().SequenceEqual(stored.Clones))
                     {
                         return $"log entry {stored.Version} of {stored.Object} is on disk and not in memory";
                     }
@@ -144,23 +145,23 @@ internal sealed partial class PlacementGroup
 
     private string? CompareObjects()
     {
-        var latest = new Dictionary<ObjectId, PgLogEntry>();
+        var latest = new Dictionary<ObjectId, (PgVersion Should, PgLogEntry Entry)>();
         foreach (PgLogEntry entry in _log.Entries)
         {
-            if (entry.Object.Snapshot == ObjectId.NoSnapshot)
+            latest[entry.Object] = (entry.Kind == LogEntryKind.Delete ? PgVersion.Zero : entry.Version, entry);
+            foreach (CloneEffect effect in entry.Clones)
             {
-                latest[entry.Object] = entry;
+                latest[entry.Object.WithSnapshot(effect.Snapshot)] = (effect.Kind == LogEntryKind.Delete ? PgVersion.Zero : entry.Version, entry);
             }
 
-            if (!_log.TryFindOperation(entry.Operation, out _))
+            if (entry.IsClients && !_log.TryFindOperation(entry.Operation, out _))
             {
                 return $"operation {entry.Operation} of {entry.Version} would not be recognised";
             }
         }
 
-        foreach ((ObjectId id, PgLogEntry entry) in latest)
+        foreach ((ObjectId id, (PgVersion should, PgLogEntry entry)) in latest)
         {
-            PgVersion should = entry.Kind == LogEntryKind.Delete ? PgVersion.Zero : entry.Version;
             if (_missing.TryGetValue(id, out PgVersion need))
             {
                 if (need != should)
