@@ -9,7 +9,6 @@ namespace Storage.Osd;
 // What the daemon does for its placement groups.
 public sealed partial class OsdDaemon
 {
-    private readonly HashSet<PgId> _backfills = [];
     private Epoch _upThruAsked;
 
     OsdId IPlacementGroupHost.Self => Id;
@@ -113,18 +112,6 @@ public sealed partial class OsdDaemon
 
     bool IPlacementGroupHost.IsKnownDead(OsdId osd, Epoch upFrom) =>
         Mutations.Active(Mutation.SilentCountsAsDead) || (_knownDead.TryGetValue(osd, out Epoch dead) && dead >= upFrom) || (Map?.FindOsd(osd) is { } record && record.UpFrom > upFrom);
-
-    bool IPlacementGroupHost.TryReserveBackfill(PgId group)
-    {
-        if (_backfills.Count < _options.BackfillGroups)
-        {
-            _backfills.Add(group);
-        }
-
-        return _backfills.Contains(group);
-    }
-
-    void IPlacementGroupHost.ReleaseBackfill(PgId group) => _backfills.Remove(group);
 
     void IPlacementGroupHost.StateChanged()
     {

@@ -149,6 +149,7 @@ public sealed partial class OsdDaemon
         IsUp = Map!.FindOsd(Id) is { IsUp: true } self && self.Instance == _options.Instance;
         UpdatePeers();
         ApplyWorkSettings();
+        ApplyRecoverySettings();
         if (IsUp)
         {
             CreateGroups();

@@ -33,21 +33,23 @@ public sealed record OsdOptions
     /// <summary>Operation ids kept per PG beyond the log, to recognise late retries.</summary>
     public int DuplicateEntries { get; init; } = 2000;
 
-    /// <summary>Objects that recover at once over all PGs that this OSD is primary of, apart from backfill and from those that clients
-    /// wait for. At 4 MiB each this bounds the data that recovery puts before other traffic.</summary>
-    public int RecoveryObjects { get; init; } = 8;
-
-    /// <summary>Objects of one PG that recover at once.</summary>
+    /// <summary>Objects of one PG that recover or are filled at once, apart from those that clients wait for.</summary>
     public int RecoveryObjectsPerGroup { get; init; } = 4;
 
-    /// <summary>PGs that this OSD backfills at once as primary.</summary>
+    /// <summary>PGs that recover by log at once: as primary, and as many as target of others.</summary>
+    public int RecoveryGroups { get; init; } = 4;
+
+    /// <summary>PGs that backfill at once: as primary, and as many as target of others. Setting <c>osd_max_backfills</c> replaces it.</summary>
     public int BackfillGroups { get; init; } = 2;
+
+    /// <summary>Data bytes in one recovery message while no client is active.</summary>
+    public int RecoveryChunkBytes { get; init; } = 4 << 20;
+
+    /// <summary>Data bytes in one recovery message while clients are active: what one of their operations may find before it on the wire.</summary>
+    public int BusyRecoveryChunkBytes { get; init; } = 1 << 20;
 
     /// <summary>Objects of one PG whose clones are trimmed at once, or wait for their turn.</summary>
     public int TrimObjectsPerGroup { get; init; } = 4;
-
-    /// <summary>Data bytes in one recovery message.</summary>
-    public int RecoveryChunkBytes { get; init; } = 4 << 20;
 
     /// <summary>Every PG is scrubbed once in this time: what its copies say of themselves is compared. Zero for never. Cheap, and it
     /// finds lost and stray objects early.</summary>

@@ -121,6 +121,18 @@ public enum RarePath
     /// <summary>A fill waited for another PG's to end.</summary>
     BackfillWaited,
 
+    /// <summary>A copy of an object that waited for its turn was made at once, because a client wanted it.</summary>
+    RecoveryPreempted,
+
+    /// <summary>A fill gave way to a PG that needs it more.</summary>
+    BackfillYielded,
+
+    /// <summary>A target refused a reservation because its disk is too full.</summary>
+    ReservationRejected,
+
+    /// <summary>A slot was freed because the interval for which it was reserved ended, as when the primary dies.</summary>
+    ReservationEndedByInterval,
+
     /// <summary>A write went to a copy that is being filled as a log entry only: the object lies beyond the cursor.</summary>
     BackfillEntryOnly,
 

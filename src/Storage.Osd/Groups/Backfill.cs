@@ -25,11 +25,11 @@ internal sealed class Backfill
     /// <summary>Waiting for the target to make its cursor durable.</summary>
     public bool Advancing;
 
+    /// <summary>Objects of the batch that wait.</summary>
+    public int Pending => _pending.Count;
+
     /// <summary>Copies under way.</summary>
     public int Pushing { get; private set; }
-
-    /// <summary>The target refused a copy for now.</summary>
-    public bool Refused;
 
     public bool IsBatchDone => InBatch && _pending.Count == 0 && (Pushing == 0 || Mutations.Active(Mutation.BackfillCursorAhead));
 
@@ -78,7 +78,6 @@ internal sealed class Backfill
         }
         else
         {
-            Refused = true;
             AddPending(id);
         }
     }

@@ -82,15 +82,23 @@ internal interface IPlacementGroupHost
     /// <summary>Accounts for an operation of a client, or one that a client waits for; it is carried out at once.</summary>
     void AccountClient(int bytes);
 
-    /// <summary>Objects whose recovery may begin now, over all PGs of this OSD.</summary>
-    int RecoverySlots { get; }
+    /// <summary>Asks for one of the few slots for recovery or backfill; <see cref="PlacementGroup.OnSlot"/> follows, never within this call.</summary>
+    /// <param name="group">Who asks.</param>
+    /// <param name="kind">For what.</param>
+    /// <param name="remote">As a target of another OSD rather than as primary.</param>
+    /// <param name="priority">Higher goes first.</param>
+    void RequestSlot(PlacementGroup group, SlotKind kind, bool remote, int priority);
 
-    /// <summary>An object's recovery ended; other PGs may go on with theirs.</summary>
-    void RecoverySlotFreed();
+    bool HoldsSlot(PlacementGroup group, SlotKind kind, bool remote);
 
-    bool TryReserveBackfill(PgId group);
+    /// <summary>Whether a group of higher priority waits for a slot as primary.</summary>
+    bool IsSlotWantedAbove(SlotKind kind, int priority);
 
-    void ReleaseBackfill(PgId group);
+    /// <summary>Gives a slot back, or no longer waits for one.</summary>
+    void ReleaseSlot(PlacementGroup group, SlotKind kind, bool remote);
+
+    /// <summary>This OSD's disk is too full to take copies on.</summary>
+    bool IsBackfillFull { get; }
 
     /// <summary>The wall clock, in milliseconds since the Unix epoch; only schedules and what operators see may depend on it.</summary>
     long UnixMilliseconds { get; }

@@ -9,8 +9,6 @@ internal sealed partial class PlacementGroup
 {
     private const int BatchObjects = 64;
 
-    private bool _backfillReserved;
-
     private void BeginBackfill()
     {
         foreach (PeerState peer in _peers.Values)
@@ -52,16 +50,16 @@ internal sealed partial class PlacementGroup
             return;
         }
 
-        if (!_backfillReserved)
+        if (!MayBackfill())
         {
-            if (!MayBackfill() || !_host.TryReserveBackfill(Id))
-            {
-                _host.Reached(RarePath.BackfillWaited);
-                return;
-            }
+            Unreserve(_backfillReservation);
+            return;
+        }
 
-            _backfillReserved = true;
-            _host.StateChanged();
+        if (!Reserve(_backfillReservation))
+        {
+            _host.Reached(RarePath.BackfillWaited);
+            return;
         }
 
         foreach (PeerState peer in _peers.Values)
@@ -82,16 +80,12 @@ internal sealed partial class PlacementGroup
 
         if (!backfill.InBatch)
         {
-            if (MayBackfill())
-            {
-                backfill.Scanning = true;
-                SendScan(peer);
-            }
-
+            backfill.Scanning = true;
+            SendScan(peer);
             return;
         }
 
-        PushPending(peer, backfill);
+        StartBackfillLanes(backfill.Pending);
         if (backfill.IsBatchDone)
         {
             // From here on writes to the batch's objects go with their data: the target has what they build on.
@@ -100,27 +94,6 @@ internal sealed partial class PlacementGroup
             backfill.EndBatch();
             backfill.Advancing = true;
             SendProgress(peer);
-        }
-    }
-
-    private void PushPending(PeerState peer, Backfill backfill)
-    {
-        int rounds = _host.Options.RecoveryObjectsPerGroup;
-        backfill.Refused = false;
-        while (backfill.Pushing < _host.Options.RecoveryObjectsPerGroup && rounds-- > 0 && backfill.TryTake(out ObjectId? id))
-        {
-            if (_missing.ContainsKey(id!) || _recovering.ContainsKey(id!))
-            {
-                backfill.AddPending(id!); // our own copy first
-                StartRecovery(id!);
-                continue;
-            }
-
-            var recovery = new Recovery(id!, LocalVersion(id!)) { Backfilling = peer };
-            recovery.Targets.Add(peer.Osd);
-            _recovering.Add(id!, recovery);
-            backfill.OnPushing();
-            StartSending(peer.Osd, id!, recovery.Version, answers: false);
         }
     }
 
@@ -242,7 +215,7 @@ internal sealed partial class PlacementGroup
             }
         }
 
-        Step(peer, backfill);
+        StepBackfill();
 
         void Note(ObjectId id, bool same)
         {
@@ -300,22 +273,21 @@ internal sealed partial class PlacementGroup
         {
             _host.Reached(RarePath.BackfillFinished);
             peer.Backfill = null;
-            ReleaseBackfillIfDone();
+            _host.Reached(RarePath.BackfillFinished);
+            ReleaseIfDone();
             CheckClean();
             _host.StateChanged();
             return;
         }
 
-        Step(peer, backfill);
-    }
-
-    private void ReleaseBackfillIfDone()
-    {
-        if (_backfillReserved && !IsBackfilling)
+        if (_backfillReservation.IsGranted && _host.IsSlotWantedAbove(SlotKind.Backfill, _backfillReservation.Priority))
         {
-            _backfillReserved = false;
-            _host.ReleaseBackfill(Id);
+            // What the cursor covers is durable there: somebody who has fewer copies goes first.
+            _host.Reached(RarePath.BackfillYielded);
+            Unreserve(_backfillReservation);
         }
+
+        StepBackfill();
     }
 
     private void ResendBackfill(OsdId osd)
@@ -330,15 +302,6 @@ internal sealed partial class PlacementGroup
             {
                 SendProgress(peer);
             }
-        }
-    }
-
-    private void AbandonBackfill()
-    {
-        if (_backfillReserved)
-        {
-            _backfillReserved = false;
-            _host.ReleaseBackfill(Id);
         }
     }
 }

@@ -15,6 +15,8 @@ internal sealed partial class PlacementGroup
     private const byte RemovePiece = 4;
     private const byte RefusedPiece = 8;
     private const byte DamagedPiece = 16;
+    private const byte UrgentPiece = 32;
+    private const byte BackfillPiece = 64;
     private const int MostExtents = 64;
     private const int MostOmapEntries = 1024;
     private const int MostOmapBytes = 1 << 20;
@@ -29,6 +31,8 @@ internal sealed partial class PlacementGroup
         public PgVersion Version { get; } = version;
     }
 
+    private readonly Dictionary<ObjectId, ApplyTurn> _applying = [];
+
     private sealed class Sending(OsdId target, ObjectId id, PgVersion version, bool answers)
     {
         public OsdId Target { get; } = target;
@@ -39,6 +43,17 @@ internal sealed partial class PlacementGroup
 
         /// <summary>It was pulled: the pieces go back on the connection that asked.</summary>
         public bool Answers { get; } = answers;
+
+        /// <summary>A client waits for the object.</summary>
+        public bool IsUrgent;
+
+        public WorkClass Class = WorkClass.Recovery;
+
+        /// <summary>The turn of the next piece, where that waits for one.</summary>
+        public SendTurn? Turn;
+
+        /// <summary>The lane whose turn the first piece of a push goes out in.</summary>
+        public Lane? Lane;
 
         public bool Cancelled;
         public bool First = true;
@@ -54,10 +69,50 @@ internal sealed partial class PlacementGroup
         public readonly List<BufferSegment> Data = [];
     }
 
+    // The next piece of an object waits for its turn.
+    private sealed class SendTurn(PlacementGroup group, Sending sending) : WorkItem
+    {
+        protected internal override bool Run()
+        {
+            group.ReadPiece(sending);
+            return false;
+        }
+    }
+
+    // A piece that arrived waits for its turn to be applied. Holds a reference on its data.
+    private sealed class ApplyTurn(PlacementGroup group, OsdId from, ObjectId id, byte[] body, BufferSegment data) : WorkItem
+    {
+        public BufferSegment Data { get; } = data;
+
+        public bool IsApplied { get; private set; }
+
+        protected internal override bool Run()
+        {
+            Apply();
+            return false;
+        }
+
+        public void Apply()
+        {
+            IsApplied = true;
+            var reader = new WireReader(body);
+            if (!group.TakePush(from, ref reader, Data, this))
+            {
+                group._host.Finish(this);
+                group.ForgetApply(id, this);
+            }
+
+            Data.Buffer?.Release();
+        }
+    }
+
+    private sealed record ReceivedPiece(ObjectId Object, bool Last, ApplyTurn? Turn);
+
     private void HandlePull(OsdId from, ref WireReader reader)
     {
         ObjectId id = ObjectId.Decode(ref reader);
         PgVersion version = reader.ReadPgVersion();
+        bool urgent = reader.ReadBoolean();
         if (from != Primary)
         {
             return;
@@ -69,7 +124,9 @@ internal sealed partial class PlacementGroup
             return;
         }
 
-        StartSending(from, id, version, answers: true);
+        Sending sending = NewSending(from, id, version, answers: true);
+        sending.IsUrgent = urgent;
+        SendNext(sending);
     }
 
     private void SendRefusal(OsdId to, ObjectId id, PgVersion version, bool damaged)
@@ -90,24 +147,75 @@ internal sealed partial class PlacementGroup
         _host.Send(to, OsdMessageType.Push, body);
     }
 
-    private void StartSending(OsdId target, ObjectId id, PgVersion version, bool answers)
+    // The first piece goes out now: it is the lane's turn, or a client waits.
+    private void StartSending(OsdId target, Recovery recovery)
     {
-        if (_sending.Remove((target, id), out Sending? old))
+        if (recovery.Version == PgVersion.Zero)
         {
-            old.Cancelled = true;
-        }
-
-        if (version == PgVersion.Zero)
-        {
-            SendRemoval(target, id);
+            CancelSending(target, recovery.Object);
+            SendRemoval(target, recovery.Object);
             return;
         }
 
+        Sending sending = NewSending(target, recovery.Object, recovery.Version, answers: false);
+        sending.IsUrgent = recovery.IsUrgent;
+        sending.Class = recovery.Backfilling is null ? WorkClass.Recovery : WorkClass.Backfill;
+        sending.Lane = recovery.Lane;
+        ReadPiece(sending);
+    }
+
+    private Sending NewSending(OsdId target, ObjectId id, PgVersion version, bool answers)
+    {
+        CancelSending(target, id);
         var sending = new Sending(target, id, version, answers);
         Invariant.Holds(_host.Store.TryStat(_collection, id, out sending.Size));
         _host.Store.ListExtents(_collection, id, 0, sending.Size, sending.Extents);
         _sending.Add((target, id), sending);
-        ReadPiece(sending);
+        return sending;
+    }
+
+    private void SendNext(Sending sending)
+    {
+        if (sending.IsUrgent)
+        {
+            _host.AccountClient((int)Math.Min(sending.Size, CopyBytes));
+            ReadPiece(sending);
+            return;
+        }
+
+        if (sending.Lane is { } lane)
+        {
+            // From here on every piece has a turn of its own; the lane stays with the object and takes no other.
+            sending.Lane = null;
+            _host.Finish(lane);
+        }
+
+        sending.Turn ??= new SendTurn(this, sending);
+        if (sending.Turn.IsQueued)
+        {
+            return; // an answer that came twice
+        }
+
+        _host.Finish(sending.Turn);
+        _host.Schedule(this, sending.Turn, sending.Class, (int)Math.Min(sending.Size, CopyBytes));
+    }
+
+    private void EndSending(Sending sending)
+    {
+        _sending.Remove((sending.Target, sending.Object));
+        sending.Cancelled = true;
+        if (sending.Turn is { } turn)
+        {
+            _host.Cancel(turn);
+        }
+    }
+
+    private void CancelSending(OsdId target, ObjectId id)
+    {
+        if (_sending.TryGetValue((target, id), out Sending? old))
+        {
+            EndSending(old);
+        }
     }
 
     private void ReadPiece(Sending sending)
@@ -115,7 +223,7 @@ internal sealed partial class PlacementGroup
         sending.Piece.Clear();
         sending.Data.Clear();
         sending.Status = ReadStatus.Ok;
-        long room = _host.Options.RecoveryChunkBytes;
+        long room = CopyBytes;
         while (sending.NextExtent < sending.Extents.Count && sending.Piece.Count < MostExtents && room > 0)
         {
             DataExtent extent = sending.Extents[sending.NextExtent];
@@ -181,8 +289,7 @@ internal sealed partial class PlacementGroup
 
     private void OnSendingFailed(Sending sending)
     {
-        _sending.Remove((sending.Target, sending.Object));
-        sending.Cancelled = true;
+        EndSending(sending);
         bool damaged = sending.Status is ReadStatus.ChecksumMismatch or ReadStatus.IoError;
         if (sending.Answers)
         {
@@ -210,7 +317,7 @@ internal sealed partial class PlacementGroup
         WireWriter body = Begin();
         sending.Object.Encode(body);
         body.WriteVersion(sending.Version);
-        body.WriteByte((byte)((sending.First ? FirstPiece : 0) | (last ? LastPiece : 0)));
+        body.WriteByte((byte)((sending.First ? FirstPiece : 0) | (last ? LastPiece : 0) | (sending.IsUrgent ? UrgentPiece : 0) | (sending.Class == WorkClass.Backfill ? BackfillPiece : 0)));
         body.WriteInt64(sending.Size);
         IReadOnlyList<KeyValuePair<string, ReadOnlyMemory<byte>>> attributes = sending.First ? _host.Store.GetAttributes(_collection, sending.Object) : [];
         body.WriteInt32(attributes.Count);
@@ -297,21 +404,94 @@ internal sealed partial class PlacementGroup
         {
             if (!sending.LastSent)
             {
-                ReadPiece(sending);
+                SendNext(sending);
             }
 
             return;
         }
 
-        _sending.Remove((from, id));
-        sending.Cancelled = true;
+        EndSending(sending);
         if (!sending.Answers)
         {
+            if (!taken && sending.Class == WorkClass.Backfill)
+            {
+                SuspendTooFull(_backfillReservation);
+            }
+
             OnTargetRecovered(from, id, taken);
         }
     }
 
     private void HandlePush(OsdId from, ref WireReader reader, BufferSegment data)
+    {
+        WireReader piece = reader;
+        ObjectId id = ObjectId.Decode(ref reader);
+        reader.ReadPgVersion();
+        byte flags = reader.ReadByte();
+        bool plain = (flags & (RefusedPiece | RemovePiece)) == 0;
+        if (plain)
+        {
+            CheckPush(ref reader, data.Length);
+        }
+
+        // Another sending has taken the place of the one whose piece still waits.
+        if ((flags & (FirstPiece | RemovePiece)) != 0 && _applying.TryGetValue(id, out ApplyTurn? old))
+        {
+            DropApply(id, old);
+        }
+
+        // The primary itself asked for what it gets, in a turn of its own.
+        if (IsPrimary || !plain || (flags & UrgentPiece) != 0 || _applying.ContainsKey(id))
+        {
+            TakePush(from, ref piece, data, null);
+            return;
+        }
+
+        data.Buffer?.Retain();
+        WireReader whole = piece;
+        var apply = new ApplyTurn(this, from, id, whole.ReadRaw(whole.Remaining).ToArray(), data);
+        _applying.Add(id, apply);
+        _host.Schedule(this, apply, (flags & BackfillPiece) != 0 ? WorkClass.Backfill : WorkClass.Recovery, data.Length);
+    }
+
+    private void DropApply(ObjectId id, ApplyTurn apply)
+    {
+        _applying.Remove(id);
+        if (apply.IsQueued)
+        {
+            _host.Cancel(apply);
+            apply.Data.Buffer?.Release();
+        }
+        else
+        {
+            _host.Finish(apply);
+        }
+    }
+
+    private void ForgetApply(ObjectId id, ApplyTurn apply)
+    {
+        if (_applying.TryGetValue(id, out ApplyTurn? known) && ReferenceEquals(known, apply))
+        {
+            _applying.Remove(id);
+        }
+    }
+
+    // The interval is over; the host has taken out all that waited. What was applied has given its data back.
+    private void AbandonApplying()
+    {
+        foreach (ApplyTurn apply in _applying.Values)
+        {
+            if (!apply.IsApplied)
+            {
+                apply.Data.Buffer?.Release();
+            }
+        }
+
+        _applying.Clear();
+    }
+
+    // Says whether the piece went to the store, which will tell when it is durable.
+    private bool TakePush(OsdId from, ref WireReader reader, BufferSegment data, ApplyTurn? turn)
     {
         ObjectId id = ObjectId.Decode(ref reader);
         PgVersion version = reader.ReadPgVersion();
@@ -319,7 +499,7 @@ internal sealed partial class PlacementGroup
         if ((flags & RefusedPiece) != 0)
         {
             OnPullRefused(from, id, version, (flags & DamagedPiece) != 0);
-            return;
+            return false;
         }
 
         bool expected = IsPrimary
@@ -327,7 +507,7 @@ internal sealed partial class PlacementGroup
             : from == Primary && _replicaActive;
         if (!expected || !IsContent(id))
         {
-            return;
+            return false;
         }
 
         if (!Mutations.Active(Mutation.PushTakesAnyVersion) && !IsPrimary && _info.Covers(id) && !(_missing.TryGetValue(id, out PgVersion need) && need == version))
@@ -335,16 +515,17 @@ internal sealed partial class PlacementGroup
             // Sent again after it arrived; the answer waits until it is durable.
             if (!_missing.ContainsKey(id) && LocalVersion(id) == version)
             {
-                SubmitMeta(_transaction, CommitKind.PushApplied, from, version, id);
+                SubmitMeta(_transaction, CommitKind.PushApplied, from, version, new ReceivedPiece(id, true, turn));
+                return true;
             }
 
-            return;
+            return false;
         }
 
-        ApplyPush(from, id, version, flags, ref reader, data);
+        return ApplyPush(from, id, version, flags, ref reader, data, turn);
     }
 
-    private void ApplyPush(OsdId from, ObjectId id, PgVersion version, byte flags, ref WireReader reader, BufferSegment data)
+    private bool ApplyPush(OsdId from, ObjectId id, PgVersion version, byte flags, ref WireReader reader, BufferSegment data, ApplyTurn? turn)
     {
         bool first = (flags & FirstPiece) != 0, last = (flags & LastPiece) != 0 || (flags & RemovePiece) != 0;
         ObjectId target = first && last ? id : ReceivingOf(id);
@@ -356,7 +537,7 @@ internal sealed partial class PlacementGroup
         {
             if (!first && !(_receiving.TryGetValue(id, out Receiving? known) && known.From == from && known.Version == version))
             {
-                return; // the middle of something whose beginning we do not have
+                return false; // the middle of something whose beginning we do not have
             }
 
             if (first)
@@ -392,7 +573,7 @@ internal sealed partial class PlacementGroup
             _transaction.RemoveOmap(_collection, MetaObject, ObjectKey('M', id));
         }
 
-        bool applied = TrySubmit(_transaction, last ? CommitKind.PushApplied : CommitKind.None, from, version, id);
+        bool applied = TrySubmit(_transaction, CommitKind.PushApplied, from, version, new ReceivedPiece(id, last, turn));
         if (!applied || last)
         {
             _receiving.Remove(id);
@@ -401,18 +582,46 @@ internal sealed partial class PlacementGroup
         if (!applied)
         {
             SendPushReply(from, id, version, true, false);
-            if (IsPrimary)
+            if (IsPrimary && _recovering.TryGetValue(id, out Recovery? recovery))
             {
-                _recovering.Remove(id); // no room now; the next tick begins anew
+                EndRecovery(recovery); // no room now; the next tick begins anew
             }
         }
         else if (last)
         {
             _missing.Remove(id);
         }
-        else
+
+        return applied;
+    }
+
+    // Walks a piece as DecodePush will, when its turn comes: what is wrong with it must show while its sender is at hand.
+    private void CheckPush(ref WireReader reader, int dataLength)
+    {
+        reader.ReadInt64();
+        for (int i = reader.ReadCount(8); i > 0; i--)
         {
-            SendPushReply(from, id, version, false, true);
+            reader.ReadBytes();
+            reader.ReadBytes();
+        }
+
+        for (int i = reader.ReadCount(8); i > 0; i--)
+        {
+            reader.ReadBytes();
+            reader.ReadBytes();
+        }
+
+        long left = dataLength;
+        for (int i = reader.ReadCount(16); i > 0; i--)
+        {
+            long offset = reader.ReadInt64();
+            long length = reader.ReadInt64();
+            if (offset < 0 || length < 0 || length > left)
+            {
+                throw new MalformedDataException($"pg {Id}: a piece of {length} bytes at {offset}, but {left} bytes of data are left");
+            }
+
+            left -= length;
         }
     }
 
@@ -452,11 +661,7 @@ internal sealed partial class PlacementGroup
         {
             long offset = reader.ReadInt64();
             long length = reader.ReadInt64();
-            if (offset < 0 || length < 0 || length > data.Length - used)
-            {
-                _transaction.Clear();
-                throw new MalformedDataException($"pg {Id}: a piece of {length} bytes at {offset}, but {data.Length - used} bytes of data are left");
-            }
+            Invariant.Holds(offset >= 0 && length >= 0 && length <= data.Length - used); // CheckPush saw to it
 
             if (length > 0)
             {
@@ -473,9 +678,21 @@ internal sealed partial class PlacementGroup
         return snapshots;
     }
 
-    private void OnPushDurable(OsdId from, ObjectId id, PgVersion version)
+    private void OnPushDurable(OsdId from, ReceivedPiece piece, PgVersion version)
     {
-        SendPushReply(from, id, version, true, true);
+        ObjectId id = piece.Object;
+        if (piece.Turn is { } turn)
+        {
+            _host.Finish(turn);
+            ForgetApply(id, turn);
+        }
+
+        SendPushReply(from, id, version, piece.Last, true);
+        if (!piece.Last)
+        {
+            return;
+        }
+
         if (IsPrimary)
         {
             OnSelfRecovered(id);
@@ -521,7 +738,7 @@ internal sealed partial class PlacementGroup
     {
         foreach (Sending sending in _sending.Values)
         {
-            sending.Cancelled = true;
+            sending.Cancelled = true; // the host takes out its turn
         }
 
         _sending.Clear();
@@ -531,8 +748,7 @@ internal sealed partial class PlacementGroup
     {
         foreach ((OsdId Target, ObjectId Object) key in _sending.Keys.Where(key => key.Object == id).ToArray())
         {
-            _sending[key].Cancelled = true;
-            _sending.Remove(key);
+            EndSending(_sending[key]);
         }
     }
 }

@@ -162,9 +162,10 @@ internal sealed partial class PlacementGroup
         _wanted = [];
         _phase = GroupPhase.Replica;
         _host.CancelWork(this);
+        AbandonApplying();
         AbandonWrites();
         AbandonRecovery();
-        AbandonBackfill();
+        AbandonReservations();
         AbandonTrim();
     }
 }

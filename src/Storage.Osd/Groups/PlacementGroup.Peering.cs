@@ -450,6 +450,7 @@ internal sealed partial class PlacementGroup
         }
 
         ShareHistory();
+        FillRecoveryQueue();
         BeginBackfill();
         CheckClean();
         RetryWaiting();
@@ -552,6 +553,7 @@ internal sealed partial class PlacementGroup
         else if (_phase == GroupPhase.Active && _unfound.Count > 0)
         {
             _unfound.Clear(); // one more who may have it
+            FillRecoveryQueue();
             Recover();
         }
     }

@@ -81,12 +81,12 @@ internal sealed partial class PlacementGroup
 
                 if (MissingCopies > 0)
                 {
-                    Add(_recovering.Count > 0 ? "recovering" : _unfound.Count > 0 ? "recovery_unfound" : "recovery_wait");
+                    Add(_recovering.Count > 0 ? "recovering" : _unfound.Count > 0 ? "recovery_unfound" : _recoveryReservation.IsGranted ? "recovering" : "recovery_wait");
                 }
 
                 if (IsBackfilling)
                 {
-                    Add(_backfillReserved ? "backfilling" : "backfill_wait");
+                    Add(_backfillReservation.IsGranted ? "backfilling" : _backfillReservation.Stage == ReservationStage.TooFull ? "backfill_toofull" : "backfill_wait");
                 }
             }
         }

@@ -12,7 +12,6 @@ internal sealed partial class PlacementGroup
     private readonly Queue<ObjectId> _recoverFirst = new();
     private readonly HashSet<ObjectId> _unfound = [];
     private readonly HashSet<ObjectId> _damaged = [];
-    private readonly List<ObjectId> _candidates = [];
 
     private sealed class Recovery(ObjectId id, PgVersion version)
     {
@@ -30,6 +29,12 @@ internal sealed partial class PlacementGroup
 
         /// <summary>Set where this is backfill of one target rather than recovery.</summary>
         public PeerState? Backfilling;
+
+        /// <summary>The lane that it occupies; none if a client wanted it.</summary>
+        public Lane? Lane;
+
+        /// <summary>A client waits for it.</summary>
+        public bool IsUrgent;
     }
 
     private bool IsBeingCopied(ObjectId id) => _recovering.TryGetValue(id, out Recovery? recovery) && !recovery.Source.IsSome;
@@ -47,34 +52,15 @@ internal sealed partial class PlacementGroup
         }
     }
 
-    /// <summary>Objects that are being recovered, without those of backfill.</summary>
-    public int RecoveriesInFlight
-    {
-        get
-        {
-            int count = 0;
-            foreach (Recovery recovery in _recovering.Values)
-            {
-                count += recovery.Backfilling is null ? 1 : 0;
-            }
-
-            return count;
-        }
-    }
-
-    /// <summary>Begins what may begin now.</summary>
-    /// <returns>Whether anything began.</returns>
-    public bool ContinueRecovery()
-    {
-        int before = _recovering.Count;
-        Recover();
-        return _recovering.Count > before;
-    }
-
     private void TickRecovery()
     {
         if (_phase == GroupPhase.Active)
         {
+            if (_recoveryQueue.Count == 0 && _recovering.Count == 0 && MissingCopies > 0)
+            {
+                FillRecoveryQueue(); // what was refused before is tried again
+            }
+
             Recover();
             StepBackfill();
             CheckClean();
@@ -91,57 +77,47 @@ internal sealed partial class PlacementGroup
         while (_recoverFirst.TryDequeue(out ObjectId? wanted))
         {
             _host.Reached(RarePath.RecoveredFirst);
-            StartRecovery(wanted);
+            StartRecovery(wanted, null);
         }
 
-        int free = Math.Min(_host.Options.RecoveryObjectsPerGroup - _recovering.Count, _host.RecoverySlots);
-        if (free <= 0 || (_map.Flags & ClusterFlags.NoRecover) != 0)
+        DropObsolete();
+        if (_recoveryQueue.Count == 0 || (_map.Flags & ClusterFlags.NoRecover) != 0)
         {
+            ReleaseIfDone();
             return;
         }
 
-        _candidates.Clear();
-        Collect(_missing, free);
-        foreach (PeerState peer in _peers.Values)
+        if (Reserve(_recoveryReservation))
         {
-            if (peer.IsActivated && _candidates.Count < free)
-            {
-                Collect(peer.Missing, free);
-            }
-        }
-
-        foreach (ObjectId id in _candidates)
-        {
-            StartRecovery(id);
+            StartRecoveryLanes();
         }
     }
 
-    private void Collect(Dictionary<ObjectId, PgVersion> missing, int most)
+    // What nobody lacks any more, or cannot be had now, need not wait for a turn.
+    private void DropObsolete()
     {
-        foreach (ObjectId id in missing.Keys)
+        while (_recoveryQueue.TryPeek(out ObjectId? id) && (_unfound.Contains(id) || !IsMissedByAnyone(id)))
         {
-            if (_candidates.Count >= most)
-            {
-                return;
-            }
-
-            if (!_recovering.ContainsKey(id) && !_unfound.Contains(id) && !_candidates.Contains(id))
-            {
-                _candidates.Add(id);
-            }
+            _recoveryQueue.Dequeue();
         }
     }
 
-    private void StartRecovery(ObjectId id)
+    // Without a lane it is for a client, and nothing of it waits for a turn.
+    private void StartRecovery(ObjectId id, Lane? lane)
     {
-        if (_recovering.ContainsKey(id))
+        if (_recovering.TryGetValue(id, out Recovery? known))
         {
+            if (lane is null)
+            {
+                Promote(known);
+            }
+
             return;
         }
 
         if (_missing.TryGetValue(id, out PgVersion need))
         {
-            var pull = new Recovery(id, need);
+            Recovery pull = Occupy(new Recovery(id, need), lane);
             _recovering.Add(id, pull);
             PullNext(pull);
             return;
@@ -150,9 +126,21 @@ internal sealed partial class PlacementGroup
         var push = new Recovery(id, LocalVersion(id));
         if (push.Version != PgVersion.Zero && AddTargets(push))
         {
-            _recovering.Add(id, push);
+            _recovering.Add(id, Occupy(push, lane));
             SendToTargets(push);
         }
+    }
+
+    private static Recovery Occupy(Recovery recovery, Lane? lane)
+    {
+        recovery.Lane = lane;
+        recovery.IsUrgent = lane is null;
+        if (lane is not null)
+        {
+            lane.Current = recovery;
+        }
+
+        return recovery;
     }
 
     private bool AddTargets(Recovery recovery)
@@ -172,7 +160,7 @@ internal sealed partial class PlacementGroup
     {
         foreach (OsdId target in recovery.Targets.ToArray())
         {
-            StartSending(target, recovery.Object, recovery.Version, answers: false);
+            StartSending(target, recovery);
         }
     }
 
@@ -197,7 +185,7 @@ internal sealed partial class PlacementGroup
 
         if (!source.IsSome)
         {
-            _recovering.Remove(id);
+            EndRecovery(recovery);
             _unfound.Add(id);
             _host.Reached(RarePath.ObjectUnfound);
             if (_damaged.Contains(id))
@@ -218,6 +206,7 @@ internal sealed partial class PlacementGroup
         WireWriter body = Begin();
         recovery.Object.Encode(body);
         body.WriteVersion(recovery.Version);
+        body.WriteBoolean(recovery.IsUrgent);
         _host.Send(recovery.Source, OsdMessageType.Pull, body);
     }
 
@@ -233,6 +222,7 @@ internal sealed partial class PlacementGroup
         if (damaged && _peers.TryGetValue(from, out PeerState? peer) && peer.IsActivated)
         {
             peer.Missing[id] = version; // repaired once we have a good copy
+            _recoveryQueue.Enqueue(id);
         }
 
         PullNext(recovery);
@@ -284,10 +274,9 @@ internal sealed partial class PlacementGroup
 
     private void FinishRecovery(Recovery recovery, bool goOn = true)
     {
-        _recovering.Remove(recovery.Object);
-        _host.RecoverySlotFreed();
+        EndRecovery(recovery);
         RetryObject(recovery.Object);
-        if (goOn)
+        if (goOn && !_startingLanes)
         {
             Recover(); // after a refusal the next tick tries again
             StepBackfill();
@@ -300,9 +289,10 @@ internal sealed partial class PlacementGroup
     private void OnSourceDamaged(ObjectId id)
     {
         CancelSendingOf(id);
-        if (_recovering.Remove(id, out Recovery? recovery) && recovery.Backfilling?.Backfill is { } backfill)
+        if (_recovering.TryGetValue(id, out Recovery? recovery))
         {
-            backfill.OnPushed(id, false);
+            EndRecovery(recovery);
+            recovery.Backfilling?.Backfill?.OnPushed(id, false);
         }
 
         MarkDamaged(id);
@@ -329,7 +319,7 @@ internal sealed partial class PlacementGroup
             }
             else if (recovery.Targets.Contains(osd))
             {
-                StartSending(osd, recovery.Object, recovery.Version, answers: false);
+                StartSending(osd, recovery);
             }
         }
     }
@@ -364,7 +354,18 @@ internal sealed partial class PlacementGroup
     private void AbandonRecovery()
     {
         IsClean = false;
+        foreach (Lane lane in _recoveryLanes)
+        {
+            lane.Current = null;
+        }
+
+        foreach (Lane lane in _backfillLanes)
+        {
+            lane.Current = null;
+        }
+
         _recovering.Clear();
+        _recoveryQueue.Clear();
         _recoverFirst.Clear();
         _unfound.Clear();
         CancelSending();

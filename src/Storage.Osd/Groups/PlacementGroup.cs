@@ -245,6 +245,18 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
             case OsdMessageType.BackfillProgressReply:
                 HandleBackfillProgressReply(from, ref reader);
                 break;
+            case OsdMessageType.Reserve:
+                HandleReserve(from, ref reader);
+                break;
+            case OsdMessageType.ReserveReply:
+                HandleReserveReply(from, ref reader);
+                break;
+            case OsdMessageType.ReleaseReservation:
+                HandleReleaseReservation(from, ref reader);
+                break;
+            case OsdMessageType.Urge:
+                HandleUrge(from, ref reader);
+                break;
             case OsdMessageType.Remove:
                 HandleRemove(from);
                 break;
@@ -301,6 +313,7 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
             ResendWrites(peer);
             ResendRecovery(peer);
             ResendScrub(peer);
+            ResendReservations(peer);
         }
         else if (!IsMember && Primary == peer)
         {
@@ -315,6 +328,7 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
         {
             TickPeering();
             TickLease();
+            TickReservations();
             TickRecovery();
             TickTrim();
             TickScrub();
@@ -323,6 +337,7 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
         {
             RetryStalledWrites();
             TickScrubReservation();
+            TickRemoteReservations();
             if (!IsMember && Primary.IsSome)
             {
                 TickStray();
@@ -609,7 +624,7 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
                 OnReplicaActivated(commit.Peer);
                 break;
             case CommitKind.PushApplied:
-                OnPushDurable(commit.Peer, (ObjectId)commit.Subject!, commit.Version);
+                OnPushDurable(commit.Peer, (ReceivedPiece)commit.Subject!, commit.Version);
                 break;
             case CommitKind.BackfillProgress:
                 AnswerBackfillProgress(commit.Peer);

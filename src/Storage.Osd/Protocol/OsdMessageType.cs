@@ -3,7 +3,7 @@ using Storage.Messaging;
 namespace Storage.Osd.Protocol;
 
 /// <summary>Messages between OSDs, within the range that <see cref="MessageType"/> leaves to them. The numbers are on the wire: never reuse one.
-/// All of 0x300 to 0x31F begin with a <see cref="GroupHeader"/>.</summary>
+/// All of 0x300 to 0x31F and of 0x3A0 to 0x3AF begin with a <see cref="GroupHeader"/>.</summary>
 public static class OsdMessageType
 {
     /// <summary>Primary → member: tell me your info of the PG.</summary>
@@ -97,11 +97,29 @@ public static class OsdMessageType
     /// <summary>Answer; same body.</summary>
     public const MessageType PingReply = (MessageType)0x321;
 
+    /// <summary>Primary → target: keep a slot for this PG's recovery or backfill; kind (u8), priority (i32). Sent again to renew.</summary>
+    public const MessageType Reserve = (MessageType)0x3A0;
+
+    /// <summary>Answer once there is one, or at once if there is no room: kind (u8), granted (bool).</summary>
+    public const MessageType ReserveReply = (MessageType)0x3A1;
+
+    /// <summary>Primary → target: the slot is no longer needed; kind (u8).</summary>
+    public const MessageType ReleaseReservation = (MessageType)0x3A2;
+
+    /// <summary>Primary → whoever has a part in an object's recovery: a client waits for it; object.</summary>
+    public const MessageType Urge = (MessageType)0x3A3;
+
     /// <summary>Monitor → OSD: explain a PG; body: version u8, request id u64, pool i64, seed u32.</summary>
     public const MessageType PgQuery = (MessageType)0x3F0;
 
     /// <summary>Answer; body: version u8, request id u64, found (bool), JSON text.</summary>
     public const MessageType PgQueryReply = (MessageType)0x3F1;
+
+    /// <summary>First of the further messages that carry a <see cref="GroupHeader"/>.</summary>
+    public const MessageType FirstOfGroupMore = (MessageType)0x3A0;
+
+    /// <summary>Last of the further messages that carry a <see cref="GroupHeader"/>.</summary>
+    public const MessageType LastOfGroupMore = (MessageType)0x3AF;
 
     /// <summary>Last of the messages that carry a <see cref="GroupHeader"/>.</summary>
     public const MessageType LastOfGroup = (MessageType)0x31F;
@@ -109,5 +127,5 @@ public static class OsdMessageType
     /// <summary>Whether a message carries a <see cref="GroupHeader"/>.</summary>
     /// <param name="type">The message's type.</param>
     /// <returns>True if it is about one PG.</returns>
-    public static bool IsOfGroup(MessageType type) => type is (>= MessageType.OsdPeerFirst and <= LastOfGroup) or (>= ScrubReserve and <= LastOfScrub);
+    public static bool IsOfGroup(MessageType type) => type is (>= MessageType.OsdPeerFirst and <= LastOfGroup) or (>= ScrubReserve and <= LastOfScrub) or (>= FirstOfGroupMore and <= LastOfGroupMore);
 }

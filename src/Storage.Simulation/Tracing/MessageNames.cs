@@ -24,7 +24,7 @@ internal static class MessageNames
 
         foreach (FieldInfo field in typeof(OsdMessageType).GetFields(BindingFlags.Public | BindingFlags.Static))
         {
-            if (field.Name != nameof(OsdMessageType.LastOfGroup) && field.GetRawConstantValue() is ushort number)
+            if (field.Name is not (nameof(OsdMessageType.LastOfGroup) or nameof(OsdMessageType.FirstOfGroupMore) or nameof(OsdMessageType.LastOfGroupMore)) && field.GetRawConstantValue() is ushort number)
             {
                 names[(MessageType)number] = field.Name;
             }
