@@ -15,7 +15,7 @@ public enum PoolKind : byte
 /// <summary>A pool. Immutable; changes make a copy with <c>with</c>.</summary>
 public sealed record PoolInfo
 {
-    private const byte FormatVersion = 2;
+    private const byte FormatVersion = 3;
 
     /// <summary>Allocations of snapshot ids that <see cref="SnapshotAllocations"/> remembers.</summary>
     public const int MostAllocations = 32;
@@ -35,8 +35,15 @@ public sealed record PoolInfo
     /// <summary>Copies below which the PGs wait instead of serving.</summary>
     public int MinSize { get; init; } = 2;
 
-    /// <summary>Number of placement groups, 1 and up.</summary>
+    /// <summary>Number of placement groups, 1 and up (pg_num). Only ever grows; PGs split then.</summary>
     public int PgCount { get; init; } = 32;
+
+    /// <summary>How many of the PGs CRUSH places by their own seed (pgp_num), at most <see cref="PgCount"/>. The others lie where the
+    /// PG lies that they came out of, so that a split moves no data; 0 stands for all.</summary>
+    public int PlacedPgCount { get; init; }
+
+    /// <summary>What <see cref="PlacedPgCount"/> comes to: pgp_num, from 1 to pg_num.</summary>
+    public int EffectivePlacedPgCount => PlacedPgCount == 0 ? PgCount : PlacedPgCount;
 
     /// <summary>CRUSH rule.</summary>
     public int RuleId { get; init; }
@@ -75,6 +82,7 @@ public sealed record PoolInfo
         writer.WriteInt32(Size);
         writer.WriteInt32(MinSize);
         writer.WriteInt32(PgCount);
+        writer.WriteInt32(PlacedPgCount);
         writer.WriteInt32(RuleId);
         writer.WriteInt64(QuotaBytes);
         writer.WriteString(Application);
@@ -101,6 +109,7 @@ public sealed record PoolInfo
             Size = reader.ReadInt32(),
             MinSize = reader.ReadInt32(),
             PgCount = reader.ReadInt32(),
+            PlacedPgCount = reader.ReadInt32(),
             RuleId = reader.ReadInt32(),
             QuotaBytes = reader.ReadInt64(),
             Application = reader.ReadString(),
@@ -115,9 +124,9 @@ public sealed record PoolInfo
             allocations[i] = new SnapshotAllocation(reader.ReadUInt64(), reader.ReadUInt64());
         }
 
-        if (pool.PgCount is < 1 or > 1 << 24 || pool.Size is < 1 or > 64 || pool.MinSize < 1)
+        if (pool.PgCount is < 1 or > 1 << 24 || pool.PlacedPgCount < 0 || pool.PlacedPgCount > pool.PgCount || pool.Size is < 1 or > 64 || pool.MinSize < 1)
         {
-            throw new MalformedDataException($"pool {pool.Id} has pg_num {pool.PgCount}, size {pool.Size}, min_size {pool.MinSize}");
+            throw new MalformedDataException($"pool {pool.Id} has pg_num {pool.PgCount}, pgp_num {pool.PlacedPgCount}, size {pool.Size}, min_size {pool.MinSize}");
         }
 
         return allocations.Length == 0 ? pool : pool with { SnapshotAllocations = allocations };

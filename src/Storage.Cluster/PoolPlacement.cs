@@ -16,6 +16,7 @@ internal sealed class PoolPlacement
     {
         Size = pool.Size;
         PgCount = pool.PgCount;
+        PlacedPgCount = pool.EffectivePlacedPgCount;
         RuleId = pool.RuleId;
         _chosen = chosen;
     }
@@ -24,6 +25,7 @@ internal sealed class PoolPlacement
     {
         Size = like.Size;
         PgCount = like.PgCount;
+        PlacedPgCount = like.PlacedPgCount;
         RuleId = like.RuleId;
         _chosen = chosen;
     }
@@ -31,6 +33,8 @@ internal sealed class PoolPlacement
     public int Size { get; }
 
     public int PgCount { get; }
+
+    public int PlacedPgCount { get; }
 
     public int RuleId { get; }
 
@@ -46,7 +50,7 @@ internal sealed class PoolPlacement
     }
 
     /// <summary>Whether a pool of this kind is placed alike.</summary>
-    public bool Fits(PoolInfo pool) => pool.Size == Size && pool.PgCount == PgCount && pool.RuleId == RuleId;
+    public bool Fits(PoolInfo pool) => pool.Size == Size && pool.PgCount == PgCount && pool.EffectivePlacedPgCount == PlacedPgCount && pool.RuleId == RuleId;
 
     /// <summary>What CRUSH chooses for a PG.</summary>
     public ReadOnlySpan<int> Choose(ClusterMap map, PoolInfo pool, uint seed)
@@ -55,7 +59,8 @@ internal sealed class PoolPlacement
         int count = Volatile.Read(ref entry[0]);
         if (count == NotKnown)
         {
-            uint input = CrushHash.Hash2(CrushHash.StableMod(seed, (uint)pool.PgCount, pool.PgMask), (uint)pool.Id);
+            uint placed = (uint)PlacedPgCount;
+            uint input = CrushHash.Hash2(CrushHash.StableMod(seed, placed, CrushHash.StableModMask(placed)), (uint)pool.Id);
             count = map.Crush.Map(pool.RuleId, input, entry[1..], map.GetWeights());
             Volatile.Write(ref entry[0], count);
         }

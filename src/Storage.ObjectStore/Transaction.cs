@@ -55,6 +55,9 @@ public enum TransactionCode : byte
 
     /// <summary>Move an object to another name or collection, replacing what is there.</summary>
     Move = 16,
+
+    /// <summary>Move the named objects whose hash ends in given bits to another collection, under the same names.</summary>
+    SplitCollection = 17,
 }
 
 /// <summary>One step of a transaction. Which fields count depends on <see cref="Code"/>.</summary>
@@ -72,13 +75,13 @@ public struct TransactionStep
     /// <summary>Destination of Clone, CloneRange and Move.</summary>
     public ObjectId? Destination;
 
-    /// <summary>Destination collection of Move.</summary>
+    /// <summary>Destination collection of Move and SplitCollection.</summary>
     public CollectionId DestinationCollection;
 
-    /// <summary>First byte of the range, or the new length of Truncate.</summary>
+    /// <summary>First byte of the range, the new length of Truncate, or the number of bits that SplitCollection compares.</summary>
     public long Offset;
 
-    /// <summary>Bytes of the range.</summary>
+    /// <summary>Bytes of the range, or the bits that SplitCollection looks for.</summary>
     public long Length;
 
     /// <summary>Destination offset of CloneRange.</summary>
@@ -243,6 +246,15 @@ public sealed class Transaction
     public void RemoveCollection(CollectionId collection) =>
         _steps.Add(new TransactionStep { Code = TransactionCode.RemoveCollection, Collection = collection });
 
+    /// <summary>Moves the objects whose hash ends in <paramref name="bits"/> to another collection, under the same names, replacing what has
+    /// one of them there. Objects without a name belong to the collection itself and stay. Costs metadata only.</summary>
+    /// <param name="collection">The collection that is split.</param>
+    /// <param name="bitCount">How many low bits of the hash are compared, 0 to 32.</param>
+    /// <param name="bits">What they have to be.</param>
+    /// <param name="destination">Where the objects go; it must exist.</param>
+    public void SplitCollection(CollectionId collection, int bitCount, uint bits, CollectionId destination) =>
+        _steps.Add(new TransactionStep { Code = TransactionCode.SplitCollection, Collection = collection, Offset = bitCount, Length = bits, DestinationCollection = destination });
+
     /// <summary>Adds another transaction's steps after these; takes its own references on their data.</summary>
     /// <param name="other">The steps to add; stays as it is.</param>
     public void Append(Transaction other)
@@ -343,6 +355,12 @@ public sealed class Transaction
                 writer.WriteUInt32(step.DestinationCollection.Group.Seed);
                 step.Destination!.Encode(writer);
                 break;
+            case TransactionCode.SplitCollection:
+                writer.WriteInt64(step.DestinationCollection.Group.Pool);
+                writer.WriteUInt32(step.DestinationCollection.Group.Seed);
+                writer.WriteByte((byte)step.Offset);
+                writer.WriteUInt32((uint)step.Length);
+                break;
             case TransactionCode.SetAttribute:
                 writer.WriteString(step.Name!);
                 writer.WriteBytes(step.Value.Span);
@@ -369,7 +387,7 @@ public sealed class Transaction
             Code = (TransactionCode)reader.ReadByte(),
             Collection = new CollectionId(new PgId(reader.ReadInt64(), reader.ReadUInt32())),
         };
-        if (step.Code is not (TransactionCode.CreateCollection or TransactionCode.RemoveCollection))
+        if (step.Code is not (TransactionCode.CreateCollection or TransactionCode.RemoveCollection or TransactionCode.SplitCollection))
         {
             step.Object = ObjectId.Decode(ref reader);
         }
@@ -395,6 +413,11 @@ public sealed class Transaction
             case TransactionCode.Move:
                 step.DestinationCollection = new CollectionId(new PgId(reader.ReadInt64(), reader.ReadUInt32()));
                 step.Destination = ObjectId.Decode(ref reader);
+                break;
+            case TransactionCode.SplitCollection:
+                step.DestinationCollection = new CollectionId(new PgId(reader.ReadInt64(), reader.ReadUInt32()));
+                step.Offset = reader.ReadByte();
+                step.Length = reader.ReadUInt32();
                 break;
             case TransactionCode.SetAttribute:
                 step.Name = reader.ReadString();

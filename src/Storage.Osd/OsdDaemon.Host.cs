@@ -10,6 +10,7 @@ namespace Storage.Osd;
 public sealed partial class OsdDaemon
 {
     private Epoch _upThruAsked;
+    private bool _rerouting;
 
     OsdId IPlacementGroupHost.Self => Id;
 
@@ -81,6 +82,24 @@ public sealed partial class OsdDaemon
 
     void IPlacementGroupHost.Drop(ClientOperation operation) => End(operation);
 
+    void IPlacementGroupHost.Reroute(ClientOperation operation)
+    {
+        _heldOperations.Add(operation);
+        if (!_rerouting)
+        {
+            // Not now: the map may be on its way through the PGs.
+            _rerouting = true;
+            _loop.Post(
+                static state =>
+                {
+                    var daemon = (OsdDaemon)state!;
+                    daemon._rerouting = false;
+                    daemon.ReleaseHeldOperations();
+                },
+                this);
+        }
+    }
+
     void IPlacementGroupHost.Wake(PlacementGroup group, TimeSpan delay) => _loop.Schedule(
         delay,
         state =>
@@ -120,6 +139,13 @@ public sealed partial class OsdDaemon
             _statisticsDue = true;
             _loop.Schedule(TimeSpan.FromMilliseconds(50), static state => ((OsdDaemon)state!).SendDueStatistics(), this);
         }
+    }
+
+    bool IPlacementGroupHost.Hosts(PgId id) => _groups.ContainsKey(id);
+
+    void IPlacementGroupHost.Added(PlacementGroup group)
+    {
+        _groups.Add(group.Id, group);
     }
 
     void IPlacementGroupHost.Removed(PlacementGroup group)

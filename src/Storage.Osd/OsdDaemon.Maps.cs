@@ -27,9 +27,15 @@ public sealed partial class OsdDaemon
             }
         }
 
-        foreach (PlacementGroup group in _groups.Values.ToArray())
+        // A group may be split on its way, and its children have a way to go too.
+        var behind = new HashSet<PgId>();
+        while (_groups.Values.Where(group => !behind.Contains(group.Id)).ToArray() is { Length: > 0 } groups)
         {
-            CatchUp(group);
+            foreach (PlacementGroup group in groups)
+            {
+                behind.Add(group.Id);
+                CatchUp(group);
+            }
         }
 
         _maps.ForgetBefore(new Epoch(Math.Max(1, (Map?.Epoch.Value ?? 1) - Math.Min(256, (Map?.Epoch.Value ?? 1) - 1))));
@@ -80,7 +86,8 @@ public sealed partial class OsdDaemon
 
             if (change.Epoch == Map.Epoch.Next)
             {
-                TakeNext(_maps.Add(_mapTransaction, change, bytes));
+                ClusterMap previous = Map;
+                TakeNext(previous, _maps.Add(_mapTransaction, change, bytes));
             }
         }
 
@@ -111,6 +118,7 @@ public sealed partial class OsdDaemon
         }
 
         _maps.AddWhole(_mapTransaction, bytes);
+        SubmitMaps();
         foreach (PlacementGroup group in _groups.Values.ToArray())
         {
             if (Map!.Contains(group.Id))
@@ -124,8 +132,14 @@ public sealed partial class OsdDaemon
         }
     }
 
-    private void TakeNext(ClusterMap next)
+    private void TakeNext(ClusterMap? before, ClusterMap next)
     {
+        if (before is not null && before.Pools.Any(pool => next.FindPool(pool.Id) is { } after && after.PgCount != pool.PgCount))
+        {
+            // PGs split when they take this map, and say so on disk: it has to be there before them.
+            SubmitMaps();
+        }
+
         foreach (PlacementGroup group in _groups.Values.ToArray())
         {
             if (next.Contains(group.Id))
@@ -142,8 +156,7 @@ public sealed partial class OsdDaemon
     private void ApplyMaps()
     {
         // Before anything that rests on these maps: the store keeps what was submitted in order.
-        _store.Submit(_mapTransaction, null, 0);
-        _mapTransaction.Clear();
+        SubmitMaps();
         TrimMaps();
         bool wasUp = IsUp;
         IsUp = Map!.FindOsd(Id) is { IsUp: true } self && self.Instance == _options.Instance;
@@ -170,6 +183,15 @@ public sealed partial class OsdDaemon
         }
 
         ReleaseHeld();
+    }
+
+    private void SubmitMaps()
+    {
+        if (_mapTransaction.Count > 0)
+        {
+            _store.Submit(_mapTransaction, null, 0);
+            _mapTransaction.Clear();
+        }
     }
 
     private void TrimMaps()
@@ -208,12 +230,12 @@ public sealed partial class OsdDaemon
         }
     }
 
-    // What our maps tell of the PG's past. Where they do not reach back to its creation, up_thru may prove that it was never
-    // active; otherwise peers must tell.
+    // What our maps tell of the PG's past, that of the PGs it came out of included. Where they do not reach back to the pool's creation,
+    // up_thru may prove that it was never active; otherwise peers must tell.
     private PgHistory HistoryFromMaps(PgId id, PoolInfo pool)
     {
         Epoch first = Map!.Epoch;
-        while (first > pool.Created && _maps.MapAt(new Epoch(first.Value - 1)) is { } older && older.Contains(id))
+        while (first > pool.Created && _maps.MapAt(new Epoch(first.Value - 1)) is { } older && older.FindPool(id.Pool) is not null)
         {
             first = older.Epoch;
         }
@@ -225,14 +247,12 @@ public sealed partial class OsdDaemon
             history.KnownFrom = pool.Created;
         }
 
-        PoolInfo before = map.FindPool(id.Pool)!;
-        PgMapping mapping = map.Locate(id);
+        (PgId then, PoolInfo before, PgMapping mapping) = Look(map);
         while (map.Epoch < Map.Epoch)
         {
             ClusterMap next = _maps.MapAt(map.Epoch.Next)!;
-            PoolInfo after = next.FindPool(id.Pool)!;
-            PgMapping following = next.Locate(id);
-            if (PlacementGroup.IntervalChanges(map, next, before, after, mapping.Up, mapping.Acting, following))
+            (PgId following, PoolInfo after, PgMapping nextMapping) = Look(next);
+            if (PlacementGroup.IntervalChanges(then, map, next, before, after, mapping.Up, mapping.Acting, nextMapping))
             {
                 if (PlacementGroup.MaybeWentActive(map, before, mapping.Acting, history.SameIntervalSince))
                 {
@@ -242,10 +262,17 @@ public sealed partial class OsdDaemon
                 history.SameIntervalSince = next.Epoch;
             }
 
-            (map, before, mapping) = (next, after, following);
+            (map, then, before, mapping) = (next, following, after, nextMapping);
         }
 
         return history;
+
+        (PgId Group, PoolInfo Pool, PgMapping Mapping) Look(ClusterMap at)
+        {
+            PoolInfo info = at.FindPool(id.Pool)!;
+            var group = new PgId(id.Pool, PgSplit.AncestorOf(id.Seed, info.PgCount));
+            return (group, info, at.Locate(group));
+        }
     }
 
     private void DeleteGroup(PlacementGroup group)

@@ -298,6 +298,7 @@ public sealed partial class OsdDaemon
             reader.ReadBoolean();
             reader.ReadInt64();
             reader.ReadInt64();
+            reader.ReadBoolean();
             PgHistory history = PgHistory.Decode(ref reader);
             history.SameIntervalSince = header.Interval;
             history.IntervalUncertain = false;

@@ -168,6 +168,20 @@ public enum RarePath
 
     /// <summary>Scrub counted other objects or bytes than the PG's statistics say.</summary>
     ScrubStatisticsWrong,
+    /// <summary>A PG was split.</summary>
+    GroupSplit,
+
+    /// <summary>A PG was split while its primary was peering.</summary>
+    SplitWhilePeering,
+
+    /// <summary>A PG was split while a copy was being filled.</summary>
+    SplitWhileBackfilling,
+
+    /// <summary>An OSD split its copy of a PG later than the others, on its way back.</summary>
+    SplitOnReturningOsd,
+
+    /// <summary>An operation waited at a PG when its object went to another one in a split.</summary>
+    OperationRerouted,
 
     /// <summary>The map said that this OSD is down while it runs; it came back.</summary>
     WronglyMarkedDown,

@@ -12,6 +12,7 @@ internal sealed partial class AdminChanges
     private const int DefaultGroups = 32;
     private const int MostGroups = 1 << 20;
     private const int MostCopies = 16;
+    private const int LargestSplit = 16;
 
     private void CreatePool(PoolCreateRequest request, AdminReplyTo reply)
     {
@@ -142,9 +143,12 @@ internal sealed partial class AdminChanges
             case "min_size":
                 return pool with { MinSize = Number(key, value, 1, pool.Size) };
             case "pg_num":
-                return Number(key, value, 1, MostGroups) == pool.PgCount
-                    ? pool
-                    : throw new RpcException(StatusCode.Unimplemented, "pg_num cannot be changed yet: placement groups are not split or merged");
+                return WithGroups(pool, Number(key, value, 1, MostGroups), out message);
+            case "pgp_num":
+                int placed = Number(key, value, 1, pool.PgCount);
+                return placed >= pool.EffectivePlacedPgCount
+                    ? pool with { PlacedPgCount = placed == pool.PgCount ? 0 : placed }
+                    : throw new RpcException(StatusCode.FailedPrecondition, $"pgp_num is {pool.EffectivePlacedPgCount} and follows pg_num ({pool.PgCount}) by itself; it is not taken back");
             case "rule" or "crush_rule":
                 int rule = draft.Crush.FindRule(value);
                 return rule >= 0 ? pool with { RuleId = rule } : throw new RpcException(StatusCode.NotFound, $"there is no CRUSH rule '{value}'");
@@ -162,8 +166,34 @@ internal sealed partial class AdminChanges
             default:
                 throw new RpcException(
                     StatusCode.InvalidArgument,
-                    $"'{key}' is no setting of a pool; there are size, min_size, pg_num, rule, quota_bytes, application, name");
+                    $"'{key}' is no setting of a pool; there are size, min_size, pg_num, pgp_num, rule, quota_bytes, application, name");
         }
+    }
+
+    private static PoolInfo WithGroups(PoolInfo pool, int groups, out string message)
+    {
+        message = "";
+        if (groups < pool.PgCount)
+        {
+            throw new RpcException(
+                StatusCode.FailedPrecondition,
+                $"pool '{pool.Name}' has {pool.PgCount} pgs and cannot have fewer: PGs are split, never merged. For fewer, create another pool and copy the data");
+        }
+
+        if (groups > (long)pool.PgCount * LargestSplit)
+        {
+            throw new RpcException(
+                StatusCode.FailedPrecondition,
+                $"pg_num grows at most {LargestSplit} times at once, that is to {(long)pool.PgCount * LargestSplit}: set that, and go on when the pool is clean");
+        }
+
+        if (groups == pool.PgCount)
+        {
+            return pool;
+        }
+
+        message = $"{groups - pool.PgCount} new pgs where their parents are; pgp_num follows from {pool.EffectivePlacedPgCount} to {groups} as the pool is clean";
+        return pool with { PgCount = groups, PlacedPgCount = pool.EffectivePlacedPgCount };
     }
 
     private static int Number(string key, string value, int least, int most) =>

@@ -171,7 +171,7 @@ internal sealed partial class AdminQueries
                 Size = (uint)pool.Size,
                 MinSize = (uint)pool.MinSize,
                 PgNum = (uint)pool.PgCount,
-                PgpNum = (uint)pool.PgCount,
+                PgpNum = (uint)pool.EffectivePlacedPgCount,
                 Rule = map.Crush.GetRuleName(pool.RuleId) ?? "",
                 RuleId = (uint)pool.RuleId,
                 Application = pool.Application,

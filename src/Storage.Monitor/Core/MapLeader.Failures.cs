@@ -104,6 +104,7 @@ public sealed partial class MapLeader
         ExpireMutes(map, unixMilliseconds);
         JudgeFull(map, now);
         PurgeSnapshots(map, now);
+        SpreadSplitPools(map, now);
         Statistics.Expire(map);
         Balance(map, now);
     }

@@ -49,6 +49,9 @@ public sealed record MonitorPolicy
     /// <summary>A PG whose primary has not reported it for so long is stale.</summary>
     public TimeSpan StaleAfter { get; init; } = TimeSpan.FromSeconds(15);
 
+    /// <summary>Share of a pool's PGs that may move at once when pgp_num follows pg_num. Setting <c>target_max_misplaced_ratio</c>.</summary>
+    public double TargetMaxMisplacedRatio { get; init; } = 0.05;
+
     /// <summary>Default of blocklist entries.</summary>
     public TimeSpan BlocklistDuration { get; init; } = TimeSpan.FromHours(1);
 
@@ -73,6 +76,7 @@ public sealed record MonitorPolicy
             BackfillFullRatio = Number(map, "mon_osd_backfillfull_ratio", BackfillFullRatio),
             FullRatio = Number(map, "mon_osd_full_ratio", FullRatio),
             Balances = (Text(map, "mon_balancer") ?? (Balances ? "on" : "off")) == "on",
+            TargetMaxMisplacedRatio = Number(map, "target_max_misplaced_ratio", TargetMaxMisplacedRatio),
         };
     }
 
@@ -93,6 +97,7 @@ public sealed record MonitorPolicy
             "mon_osd_report_timeout" => (5, 86_400),
             "mon_osd_min_down_reporters" => (1, 1000),
             "mon_osd_min_up_ratio" or "mon_osd_min_in_ratio" => (0, 1),
+            "target_max_misplaced_ratio" => (0, 1),
             "mon_osd_nearfull_ratio" or "mon_osd_backfillfull_ratio" or "mon_osd_full_ratio" => (0.01, 1),
             _ => null,
         };

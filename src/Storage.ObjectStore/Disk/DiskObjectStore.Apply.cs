@@ -19,6 +19,9 @@ public sealed partial class DiskObjectStore
             case TransactionCode.RemoveCollection:
                 RemoveCollection(step.Collection);
                 return;
+            case TransactionCode.SplitCollection:
+                SplitCollection(in step);
+                return;
             default:
                 break;
         }
@@ -143,6 +146,39 @@ public sealed partial class DiskObjectStore
         collection.Exists = false;
         _dirtyCollections.Add(collection);
         ScheduleCheckpoint();
+    }
+
+    // One key of the database per object: its blocks and its omap are stored under numbers that do not change. The objects are one run in the
+    // order of ids, and the same run when the journal is replayed.
+    private void SplitCollection(in TransactionStep step)
+    {
+        const int Page = 1024;
+        int bitCount = (int)step.Offset;
+        uint bits = (uint)step.Length;
+        DiskCollection destination = FindCollection(step.DestinationCollection)!;
+        DiskCollection source = FindCollection(step.Collection)!;
+        var names = new List<ObjectId>();
+        var from = new ObjectId("", bitCount == 32 ? bits : bits & ((1u << bitCount) - 1), 0);
+        bool more = true;
+        while (more)
+        {
+            names.Clear();
+            more = ListObjects(step.Collection, from, Page, names);
+            foreach (ObjectId id in names)
+            {
+                if (!PgSplit.Holds(id.Hash, bits, bitCount))
+                {
+                    return;
+                }
+
+                if (id.Name.Length > 0)
+                {
+                    MoveObject(Load(source, id), Load(destination, id));
+                }
+            }
+
+            from = more ? names[^1] : from;
+        }
     }
 
     private void Ensure(Onode onode)

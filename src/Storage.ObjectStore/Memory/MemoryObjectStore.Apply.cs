@@ -14,6 +14,9 @@ public sealed partial class MemoryObjectStore
             case TransactionCode.RemoveCollection:
                 RemoveCollection(step.Collection, undo);
                 return;
+            case TransactionCode.SplitCollection:
+                SplitCollection(in step, undo);
+                return;
             default:
                 break;
         }
@@ -51,10 +54,7 @@ public sealed partial class MemoryObjectStore
             case TransactionCode.Move:
                 if (step.Collection != step.DestinationCollection || id != step.Destination)
                 {
-                    // The copy takes references before the source gives its own back, so nothing is freed between.
-                    MemoryObject moved = Find(step.Collection, id)!.Copy();
-                    Replace(step.DestinationCollection, step.Destination!, moved, undo);
-                    Replace(step.Collection, id, null, undo);
+                    Move(step.Collection, id, step.DestinationCollection, step.Destination!, undo);
                 }
 
                 break;
@@ -122,6 +122,39 @@ public sealed partial class MemoryObjectStore
 
         _disk.Collections.Remove(id);
         undo.Add(() => _disk.Collections.Set(id, collection));
+    }
+
+    private void Move(CollectionId collection, ObjectId id, CollectionId destinationCollection, ObjectId destination, List<Action> undo)
+    {
+        // The copy takes references before the source gives its own back, so nothing is freed between.
+        MemoryObject moved = Find(collection, id)!.Copy();
+        Replace(destinationCollection, destination, moved, undo);
+        Replace(collection, id, null, undo);
+    }
+
+    private void SplitCollection(in TransactionStep step, List<Action> undo)
+    {
+        int bitCount = (int)step.Offset;
+        uint bits = (uint)step.Length;
+        if (!_disk.Collections.TryGet(step.Collection, out MemoryCollection collection))
+        {
+            return;
+        }
+
+        var moving = new List<ObjectId>();
+        for (int i = 0; i < collection.Objects.Count; i++)
+        {
+            ObjectId id = collection.Objects.KeyAt(i);
+            if (id.Name.Length > 0 && PgSplit.Holds(id.Hash, bits, bitCount))
+            {
+                moving.Add(id);
+            }
+        }
+
+        foreach (ObjectId id in moving)
+        {
+            Move(step.Collection, id, step.DestinationCollection, id, undo);
+        }
     }
 
     private MemoryObject Ensure(CollectionId collection, ObjectId id, List<Action> undo)

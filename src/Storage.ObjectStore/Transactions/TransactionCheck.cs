@@ -17,7 +17,14 @@ internal interface IStoreView
 internal sealed class TransactionCheck(IStoreView view)
 {
     private readonly List<(CollectionId Collection, bool Exists)> _collections = [];
-    private readonly List<(CollectionId Collection, ObjectId? Object, bool Exists)> _objects = [];
+    private readonly List<Effect> _objects = [];
+
+    // What an earlier step of the transaction did to the existence of objects. Without an object: all of the collection were removed, or,
+    // with a destination, those with the right hash went there.
+    private readonly record struct Effect(CollectionId Collection, ObjectId? Object, bool Exists, CollectionId? Destination = null, int BitCount = 0, uint Bits = 0)
+    {
+        public bool Moves(ObjectId id) => Destination is not null && id.Name.Length > 0 && PgSplit.Holds(id.Hash, Bits, BitCount);
+    }
 
     /// <summary>Throws <see cref="ArgumentException"/> naming the first step that cannot be applied.</summary>
     public void Validate(Transaction transaction)
@@ -43,7 +50,7 @@ internal sealed class TransactionCheck(IStoreView view)
                 hasKnown = false;
                 if (!exists)
                 {
-                    _objects.Add((step.Collection, null, false));
+                    _objects.Add(new Effect(step.Collection, null, false));
                 }
 
                 continue;
@@ -55,6 +62,12 @@ internal sealed class TransactionCheck(IStoreView view)
                 RequireCollection(i, step.Collection);
                 known = step.Collection;
                 hasKnown = true;
+            }
+
+            if (step.Code == TransactionCode.SplitCollection)
+            {
+                CheckSplit(i, in step, needsExistence);
+                continue;
             }
 
             CheckStep(i, in step);
@@ -111,20 +124,20 @@ internal sealed class TransactionCheck(IStoreView view)
         {
             case TransactionCode.Clone or TransactionCode.CloneRange:
                 RequireObject(index, in step);
-                _objects.Add((step.Collection, step.Destination, true));
+                _objects.Add(new Effect(step.Collection, step.Destination, true));
                 break;
             case TransactionCode.Move:
                 RequireCollection(index, step.DestinationCollection);
                 RequireObject(index, in step);
-                _objects.Add((step.Collection, step.Object, false));
-                _objects.Add((step.DestinationCollection, step.Destination, true));
+                _objects.Add(new Effect(step.Collection, step.Object, false));
+                _objects.Add(new Effect(step.DestinationCollection, step.Destination, true));
                 break;
             case TransactionCode.Remove:
-                _objects.Add((step.Collection, step.Object, false));
+                _objects.Add(new Effect(step.Collection, step.Object, false));
                 break;
             case TransactionCode.Touch or TransactionCode.Write or TransactionCode.Zero or TransactionCode.Truncate
                 or TransactionCode.SetAttribute or TransactionCode.SetOmap:
-                _objects.Add((step.Collection, step.Object, true));
+                _objects.Add(new Effect(step.Collection, step.Object, true));
                 break;
             default:
                 break;
@@ -152,25 +165,56 @@ internal sealed class TransactionCheck(IStoreView view)
         }
     }
 
-    private void RequireObject(int index, in TransactionStep step)
+    private void CheckSplit(int index, in TransactionStep step, bool needsExistence)
     {
-        for (int i = _objects.Count - 1; i >= 0; i--)
+        RequireCollection(index, step.DestinationCollection);
+        if (step.Offset is < 0 or > 32 || step.Length is < 0 or > uint.MaxValue || step.Collection == step.DestinationCollection)
         {
-            if (_objects[i].Collection == step.Collection && (_objects[i].Object is null || _objects[i].Object == step.Object))
-            {
-                if (_objects[i].Exists)
-                {
-                    return;
-                }
-
-                Refuse(index, in step, "has no such source");
-            }
+            throw new ArgumentException($"step {index}: {step.Code} of {step.Collection} into {step.DestinationCollection} by {step.Offset} bits of {step.Length:x}");
         }
 
-        if (!view.CollectionExists(step.Collection) || !view.ObjectExists(step.Collection, step.Object!))
+        if (needsExistence)
+        {
+            _objects.Add(new Effect(step.Collection, null, false, step.DestinationCollection, (int)step.Offset, (uint)step.Length));
+        }
+    }
+
+    private void RequireObject(int index, in TransactionStep step)
+    {
+        if (!Exists(step.Collection, step.Object!, _objects.Count))
         {
             Refuse(index, in step, "has no such source");
         }
+    }
+
+    // Whether an object exists after the first so many effects.
+    private bool Exists(CollectionId collection, ObjectId id, int effects)
+    {
+        for (int i = effects - 1; i >= 0; i--)
+        {
+            Effect effect = _objects[i];
+            if (effect.Destination is { } destination)
+            {
+                if (effect.Moves(id))
+                {
+                    if (effect.Collection == collection)
+                    {
+                        return false;
+                    }
+
+                    if (destination == collection && Exists(effect.Collection, id, i))
+                    {
+                        return true;
+                    }
+                }
+            }
+            else if (effect.Collection == collection && (effect.Object is null || effect.Object == id))
+            {
+                return effect.Exists;
+            }
+        }
+
+        return view.CollectionExists(collection) && view.ObjectExists(collection, id);
     }
 
     [System.Diagnostics.CodeAnalysis.DoesNotReturn]

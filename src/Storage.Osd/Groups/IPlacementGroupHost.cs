@@ -49,6 +49,9 @@ internal interface IPlacementGroupHost
     /// <summary>Ends an operation without an answer: the client sends it again.</summary>
     void Drop(ClientOperation operation);
 
+    /// <summary>Takes an operation over whose object is another PG's since a split: it goes to that one, or back to the client.</summary>
+    void Reroute(ClientOperation operation);
+
     /// <summary>Calls <see cref="PlacementGroup.Tick"/> after a delay, besides the regular ticks.</summary>
     void Wake(PlacementGroup group, TimeSpan delay);
 
@@ -110,6 +113,12 @@ internal interface IPlacementGroupHost
 
     /// <summary>The state that operators see has changed.</summary>
     void StateChanged();
+
+    /// <summary>Whether this OSD holds a copy of a PG.</summary>
+    bool Hosts(PgId id);
+
+    /// <summary>A PG came out of another one in a split.</summary>
+    void Added(PlacementGroup group);
 
     /// <summary>The PG's data is gone by the primary's order; forget the group.</summary>
     void Removed(PlacementGroup group);

@@ -10,7 +10,7 @@ namespace Storage.Osd;
 /// </summary>
 internal sealed class PgInfo
 {
-    private const byte FormatVersion = 2;
+    private const byte FormatVersion = 3;
 
     /// <summary>Newest log entry, or <see cref="LogTail"/> if the log is empty.</summary>
     public PgVersion LastUpdate;
@@ -32,6 +32,9 @@ internal sealed class PgInfo
 
     /// <summary>Logical bytes, as the primary counts them.</summary>
     public long Bytes;
+
+    /// <summary>The counts are shares of what a parent counted before it was split; a primary counts anew.</summary>
+    public bool CountsEstimated;
 
     /// <summary>Damage found and not repaired.</summary>
     public long ScrubErrors;
@@ -58,6 +61,7 @@ internal sealed class PgInfo
         writer.WriteInt64(ScrubErrors);
         writer.WriteInt64(LastScrub);
         writer.WriteInt64(LastDeepScrub);
+        writer.WriteBoolean(CountsEstimated);
         writer.WriteBoolean(IsComplete);
         writer.WriteBoolean(BackfillCursor is not null);
         BackfillCursor?.Encode(writer);
@@ -76,6 +80,7 @@ internal sealed class PgInfo
             ScrubErrors = reader.ReadInt64(),
             LastScrub = reader.ReadInt64(),
             LastDeepScrub = reader.ReadInt64(),
+            CountsEstimated = reader.ReadBoolean(),
             IsComplete = reader.ReadBoolean(),
         };
         if (reader.ReadBoolean())

@@ -14,6 +14,9 @@ internal enum LogEntryKind : byte
 
     /// <summary>The object is gone afterwards.</summary>
     Delete = 2,
+
+    /// <summary>The object belongs to another PG since a split; the entry keeps the log without gaps, and says nothing more.</summary>
+    Elsewhere = 3,
 }
 
 /// <summary>What an entry did to a clone of its object. The clone's version afterwards is the entry's.</summary>
@@ -33,12 +36,16 @@ internal readonly record struct CloneEffect(ulong Snapshot, LogEntryKind Kind, P
 internal sealed record PgLogEntry(PgVersion Version, PgVersion Prior, ObjectId Object, LogEntryKind Kind, OperationId Operation, byte[] Reply, CloneEffect[] Clones)
 {
     private const byte FormatVersion = 2;
+    private static readonly ObjectId s_nothing = new("", 0, 0);
 
     /// <summary>A client asked for it.</summary>
     public bool IsClients => Operation.Sequence != 0;
 
     /// <summary>The object's version afterwards; Zero if it is gone.</summary>
     public PgVersion VersionAfter => Kind == LogEntryKind.Delete ? PgVersion.Zero : Version;
+
+    /// <summary>What stands in a PG's log for an entry that went to another PG.</summary>
+    public static PgLogEntry Elsewhere(PgVersion version) => new(version, PgVersion.Zero, s_nothing, LogEntryKind.Elsewhere, default, [], []);
 
     public void Encode(WireWriter writer)
     {
@@ -79,14 +86,17 @@ internal sealed record PgLogEntry(PgVersion Version, PgVersion Prior, ObjectId O
             }
         }
 
-        return kind is LogEntryKind.Modify or LogEntryKind.Delete
+        return kind is LogEntryKind.Modify or LogEntryKind.Delete or LogEntryKind.Elsewhere
             ? new PgLogEntry(version, prior, id, kind, operation, reply.IsEmpty ? [] : reply.ToArray(), clones)
             : throw new MalformedDataException($"log entry {version} of unknown kind {(byte)kind}");
     }
 }
 
 /// <summary>An operation whose log entry was trimmed: enough to recognise a retry.</summary>
-internal readonly record struct DuplicateEntry(OperationId Operation, PgVersion Version);
+/// <param name="Operation">The operation.</param>
+/// <param name="Version">Its entry's place.</param>
+/// <param name="Hash">Hash of its object, which tells the PG that it goes to in a split.</param>
+internal readonly record struct DuplicateEntry(OperationId Operation, PgVersion Version, uint Hash);
 
 /// <summary>A run of a log: every entry after <paramref name="Tail"/>, which the sender's log has too (or begins at).</summary>
 internal sealed record LogSegment(PgVersion Tail, List<PgLogEntry> Entries, List<DuplicateEntry> Duplicates)
@@ -108,6 +118,7 @@ internal sealed record LogSegment(PgVersion Tail, List<PgLogEntry> Entries, List
             writer.WriteUInt64(duplicate.Operation.Client);
             writer.WriteUInt64(duplicate.Operation.Sequence);
             writer.WriteVersion(duplicate.Version);
+            writer.WriteUInt32(duplicate.Hash);
         }
     }
 
@@ -129,11 +140,11 @@ internal sealed record LogSegment(PgVersion Tail, List<PgLogEntry> Entries, List
             entries.Add(entry);
         }
 
-        count = reader.ReadCount(28);
+        count = reader.ReadCount(32);
         var duplicates = new List<DuplicateEntry>(count);
         for (int i = 0; i < count; i++)
         {
-            duplicates.Add(new DuplicateEntry(new OperationId(reader.ReadUInt64(), reader.ReadUInt64()), reader.ReadPgVersion()));
+            duplicates.Add(new DuplicateEntry(new OperationId(reader.ReadUInt64(), reader.ReadUInt64()), reader.ReadPgVersion(), reader.ReadUInt32()));
         }
 
         return new LogSegment(tail, entries, duplicates);
@@ -161,6 +172,23 @@ internal sealed class PgLog
         if (entry.IsClients)
         {
             _operations[entry.Operation] = entry.Version;
+        }
+    }
+
+    /// <summary>Adds to an empty log what concerns one PG: entries of others' objects as <see cref="LogEntryKind.Elsewhere"/>.</summary>
+    public void CopyTo(PgLog other, uint seed, int hashBits)
+    {
+        foreach (DuplicateEntry duplicate in _duplicates)
+        {
+            if (PgSplit.Holds(duplicate.Hash, seed, hashBits))
+            {
+                other.AddDuplicate(duplicate);
+            }
+        }
+
+        foreach (PgLogEntry entry in _entries)
+        {
+            other.Add(entry.Kind == LogEntryKind.Elsewhere || PgSplit.Holds(entry.Object.Hash, seed, hashBits) ? entry : PgLogEntry.Elsewhere(entry.Version));
         }
     }
 
@@ -248,7 +276,7 @@ internal sealed class PgLog
 
             if (entry.IsClients)
             {
-                _duplicates.Enqueue(new DuplicateEntry(entry.Operation, entry.Version));
+                _duplicates.Enqueue(new DuplicateEntry(entry.Operation, entry.Version, entry.Object.Hash));
             }
         }
 

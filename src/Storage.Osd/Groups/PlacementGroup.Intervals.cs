@@ -13,7 +13,8 @@ internal sealed partial class PlacementGroup
         Invariant.Holds(next.Epoch == _map.Epoch.Next);
         PgMapping mapping = next.Locate(Id);
         PoolInfo pool = next.FindPool(Id.Pool)!;
-        if (IntervalChanges(_map, next, _pool, pool, _up, _acting, mapping))
+        (GroupPhase phase, bool backfilling, int count) = (_phase, IsBackfilling, _pool.PgCount);
+        if (IntervalChanges(Id, _map, next, _pool, pool, _up, _acting, mapping))
         {
             if (MaybeWentActive(_map, _pool, _acting, _history.SameIntervalSince) || (_history.IntervalUncertain && _acting.Length >= _pool.MinSize))
             {
@@ -29,12 +30,14 @@ internal sealed partial class PlacementGroup
         }
 
         TakeMap(next, pool, mapping);
+        SplitIfGrown(count, phase, backfilling);
     }
 
     /// <summary>Goes on with a map that does not follow the last one: what happened in between must come from peers.</summary>
     public void SkipToMap(ClusterMap next)
     {
         _host.Reached(RarePath.MapsSkipped);
+        (GroupPhase phase, bool backfilling, int count) = (_phase, IsBackfilling, _pool.PgCount);
         if (_acting.Length >= _pool.MinSize && _acting.Length > 0)
         {
             _history.Past.Add(new PastInterval(_history.SameIntervalSince, _map.Epoch, _acting, _map.FindOsd(_acting[0])?.UpFrom ?? Epoch.None));
@@ -44,14 +47,28 @@ internal sealed partial class PlacementGroup
         _history.KnownFrom = next.Epoch;
         _history.IntervalUncertain = true;
         TakeMap(next, next.FindPool(Id.Pool)!, next.Locate(Id));
+        SplitIfGrown(count, phase, backfilling);
+    }
+
+    private void SplitIfGrown(int countBefore, GroupPhase phaseBefore, bool wasBackfilling)
+    {
+        if (_pool.PgCount != countBefore && PgSplit.ChildrenOf(Id.Seed, countBefore, _pool.PgCount) is { Count: > 0 } children)
+        {
+            Split(children, countBefore, phaseBefore, wasBackfilling);
+        }
     }
 
     /// <summary>Whether two successive maps lie in different intervals of a PG (design §6.2).</summary>
-    public static bool IntervalChanges(ClusterMap before, ClusterMap after, PoolInfo poolBefore, PoolInfo poolAfter, OsdId[] up, OsdId[] acting, PgMapping mapping)
+    public static bool IntervalChanges(PgId id, ClusterMap before, ClusterMap after, PoolInfo poolBefore, PoolInfo poolAfter, OsdId[] up, OsdId[] acting, PgMapping mapping)
     {
         if (!Same(up, mapping.Up) || !Same(acting, mapping.Acting) || poolBefore.Size != poolAfter.Size || poolBefore.MinSize != poolAfter.MinSize)
         {
             return true;
+        }
+
+        if (poolBefore.PgCount != poolAfter.PgCount && PgSplit.ChildrenOf(id.Seed, poolBefore.PgCount, poolAfter.PgCount).Count > 0)
+        {
+            return true; // it is split
         }
 
         // A member that restarted between two epochs lost what it had not made durable, and its promises.
@@ -146,6 +163,7 @@ internal sealed partial class PlacementGroup
         _up = mapping.Up;
         _acting = mapping.Acting;
         _history.MapEpoch = next.Epoch;
+        _hashBits = PgSplit.BitsOf(Id.Seed, pool.PgCount);
     }
 
     private void EndInterval(Epoch next)
@@ -163,6 +181,7 @@ internal sealed partial class PlacementGroup
         _phase = GroupPhase.Replica;
         _host.CancelWork(this);
         AbandonApplying();
+        _recountedTo = null;
         AbandonWrites();
         AbandonRecovery();
         AbandonReservations();

@@ -38,6 +38,7 @@ internal sealed partial class PlacementGroup
         _host.Reached(RarePath.AuthoritativeLogFetched);
         _info.Objects = info.Objects;
         _info.Bytes = info.Bytes;
+        _info.CountsEstimated = info.CountsEstimated;
         PersistInfo(_transaction);
         SubmitMeta(_transaction);
         WaitToActivate();
@@ -53,6 +54,7 @@ internal sealed partial class PlacementGroup
         bool reset = reader.ReadBoolean();
         long objects = reader.ReadInt64();
         long bytes = reader.ReadInt64();
+        bool estimated = reader.ReadBoolean();
         PgHistory history = PgHistory.Decode(ref reader);
         LogSegment segment = LogSegment.Decode(ref reader);
         bool merged = true;
@@ -79,6 +81,7 @@ internal sealed partial class PlacementGroup
             _info.LastEpochStarted = Mutations.Active(Mutation.LastEpochStartedNotPersisted) ? _info.LastEpochStarted : Interval;
             _info.Objects = objects;
             _info.Bytes = bytes;
+            _info.CountsEstimated = estimated;
         }
 
         PersistInfo(_transaction);
@@ -138,6 +141,11 @@ internal sealed partial class PlacementGroup
             {
                 _log.Add(entry);
                 PersistEntry(_transaction, entry);
+                if (entry.Kind == LogEntryKind.Elsewhere)
+                {
+                    continue;
+                }
+
                 latest[entry.Object] = entry.Kind == LogEntryKind.Delete ? PgVersion.Zero : entry.Version;
                 foreach (CloneEffect effect in entry.Clones)
                 {
@@ -175,6 +183,11 @@ internal sealed partial class PlacementGroup
         var done = new HashSet<ObjectId>();
         foreach (PgLogEntry entry in divergent)
         {
+            if (entry.Kind == LogEntryKind.Elsewhere)
+            {
+                continue;
+            }
+
             RollBackObject(entry.Object, entry.Prior);
             foreach (CloneEffect effect in entry.Clones)
             {

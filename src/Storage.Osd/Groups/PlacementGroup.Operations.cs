@@ -33,7 +33,12 @@ internal sealed partial class PlacementGroup
     public void Execute(ClientOperation operation)
     {
         Invariant.Holds(IsPrimary);
-        if (_map.Blocklist.ContainsKey(operation.Id.Client))
+        if (!Holds(operation.Object.Hash))
+        {
+            _host.Reached(RarePath.OperationRerouted); // it was under way when the PG was split
+            _host.Reroute(operation);
+        }
+        else if (_map.Blocklist.ContainsKey(operation.Id.Client))
         {
             Refuse(operation, ResultCode.Blocklisted);
         }

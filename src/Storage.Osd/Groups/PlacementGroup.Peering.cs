@@ -406,6 +406,7 @@ internal sealed partial class PlacementGroup
         body.WriteBoolean(reset);
         body.WriteInt64(_info.Objects);
         body.WriteInt64(_info.Bytes);
+        body.WriteBoolean(_info.CountsEstimated);
         _history.Encode(body);
         segment.Encode(body);
         _host.Send(peer.Osd, OsdMessageType.Activate, body);

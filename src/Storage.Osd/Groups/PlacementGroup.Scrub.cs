@@ -370,6 +370,14 @@ internal sealed partial class PlacementGroup
 
     private void FinishScrub(Scrub scrub)
     {
+        if (scrub.Uncertain == 0 && _info.CountsEstimated)
+        {
+            _info.CountsEstimated = false;
+            _recountedTo = null;
+            _info.Objects = scrub.Objects;
+            _info.Bytes = scrub.Bytes;
+        }
+
         if (scrub.Uncertain == 0 && (scrub.Objects != _info.Objects || scrub.Bytes != _info.Bytes))
         {
             _host.Reached(RarePath.ScrubStatisticsWrong);

@@ -40,6 +40,11 @@ internal sealed partial class PlacementGroup
         var expected = new SortedDictionary<ObjectId, PgVersion>();
         foreach (PgLogEntry entry in _log.Entries)
         {
+            if (entry.Kind == LogEntryKind.Elsewhere)
+            {
+                continue;
+            }
+
             if (scrub.InRange(entry.Object) && !IsMissingAnywhere(entry.Object))
             {
                 expected[entry.Object] = entry.VersionAfter;

@@ -68,7 +68,7 @@ internal sealed partial class PlacementGroup
             int answered = evaluation.Answered;
             if (Mutations.Active(Mutation.RefusalCountsAsDone))
             {
-                _log.AddDuplicate(new DuplicateEntry(operation.Id, _committedTo));
+                _log.AddDuplicate(new DuplicateEntry(operation.Id, _committedTo, operation.Object.Hash));
             }
 
             Recycle(write);
@@ -151,6 +151,7 @@ internal sealed partial class PlacementGroup
 
         _scrub?.OnWrite(id, _info.Objects - objects, _info.Bytes - bytes);
         _log.Add(write.Entry);
+        NoteRecounted(id, _info.Objects - objects, _info.Bytes - bytes);
         TrimLog(write.Counts.TrimTo);
         _inFlight.Enqueue(write);
         ref ObjectWrites writes = ref System.Runtime.InteropServices.CollectionsMarshal.GetValueRefOrAddDefault(_writing, id, out _);
@@ -488,10 +489,11 @@ internal sealed partial class PlacementGroup
         int added = 0;
         for (int i = 0; i < count; i++)
         {
-            if (_log.Entries[i].IsClients)
+            PgLogEntry entry = _log.Entries[i];
+            if (entry.IsClients)
             {
                 added++;
-                PersistDuplicate(transaction, new DuplicateEntry(_log.Entries[i].Operation, _log.Entries[i].Version));
+                PersistDuplicate(transaction, new DuplicateEntry(entry.Operation, entry.Version, entry.Object.Hash));
             }
         }
 

@@ -102,6 +102,7 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
         _info = info;
         _history = history;
         Invariant.Holds(_pool is not null);
+        _hashBits = PgSplit.BitsOf(id.Seed, _pool.PgCount);
         PgMapping mapping = map.Locate(id);
         _up = mapping.Up;
         _acting = mapping.Acting;
@@ -332,6 +333,7 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
             TickRecovery();
             TickTrim();
             TickScrub();
+            TickRecount();
         }
         else
         {
@@ -357,6 +359,7 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
         foreach ((ObjectId id, _) in _missing)
         {
             Invariant.Holds(_info.Covers(id));
+            Invariant.Holds(Holds(id.Hash));
         }
 
         CheckPrimaryInvariants();
@@ -454,9 +457,10 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
 
     private void PersistDuplicate(Transaction transaction, DuplicateEntry duplicate)
     {
-        var value = new byte[16];
+        var value = new byte[20];
         System.Buffers.Binary.BinaryPrimitives.WriteUInt64LittleEndian(value, duplicate.Operation.Client);
         System.Buffers.Binary.BinaryPrimitives.WriteUInt64LittleEndian(value.AsSpan(8), duplicate.Operation.Sequence);
+        System.Buffers.Binary.BinaryPrimitives.WriteUInt32LittleEndian(value.AsSpan(16), duplicate.Hash);
         transaction.SetOmap(_collection, MetaObject, PgLog.Key('D', duplicate.Version), value);
     }
 
@@ -543,7 +547,8 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
                     new OperationId(valueReader.ReadUInt64(), valueReader.ReadUInt64()),
                     new PgVersion(
                         new Epoch(System.Buffers.Binary.BinaryPrimitives.ReadUInt32BigEndian(key[1..])),
-                        System.Buffers.Binary.BinaryPrimitives.ReadUInt64BigEndian(key[5..]))));
+                        System.Buffers.Binary.BinaryPrimitives.ReadUInt64BigEndian(key[5..])),
+                    valueReader.ReadUInt32()));
                 break;
             case 'L':
                 _log.Add(PgLogEntry.Decode(ref valueReader));

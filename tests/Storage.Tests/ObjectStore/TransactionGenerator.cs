@@ -102,6 +102,18 @@ internal sealed class TransactionGenerator(Random random, StoreKit kit)
                 }
 
                 break;
+            case < 75:
+                int bitCount = random.Next(4) == 0 ? random.Next(33) : random.Next(3);
+                uint bits = random.Next(2) == 0 ? o.Hash : (uint)random.Next(8);
+                CollectionId other = Collections[c == Collections[0] ? 1 : 0];
+                t.SplitCollection(c, bitCount, bits, other);
+                foreach ((CollectionId, ObjectId Object) moved in live.Where(entry => entry.Item1 == c && PgSplit.Holds(entry.Item2.Hash, bits, bitCount)).ToArray())
+                {
+                    live.Remove(moved);
+                    live.Add((other, moved.Object));
+                }
+
+                break;
             case < 79:
                 t.SetAttribute(c, o, "attr" + random.Next(4), Value());
                 live.Add((c, o));

@@ -200,7 +200,13 @@ public sealed class PlacementGroupTests
 
     [Theory]
     [InlineData(1, 6)]
-    public void NoAcknowledgedWriteIsLostUnderRandomCrashes(int firstSeed, int seeds)
+    public void NoAcknowledgedWriteIsLostUnderRandomCrashesAndPoolChanges(int firstSeed, int seeds) => RunSeeds(firstSeed, seeds, changePool: true);
+
+    [Theory]
+    [InlineData(1, 6)]
+    public void NoAcknowledgedWriteIsLostUnderRandomCrashes(int firstSeed, int seeds) => RunSeeds(firstSeed, seeds, changePool: false);
+
+    private static void RunSeeds(int firstSeed, int seeds, bool changePool)
     {
         // More seeds for a longer run: OSD_SEEDS=200.
         seeds = int.TryParse(Environment.GetEnvironmentVariable("OSD_SEEDS"), out int wanted) ? wanted : seeds;
@@ -209,7 +215,7 @@ public sealed class PlacementGroupTests
         {
             try
             {
-                RandomCrashes.Run(seed);
+                RandomCrashes.Run(seed, changePool);
             }
             catch (Exception error)
             {

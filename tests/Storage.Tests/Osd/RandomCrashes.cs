@@ -14,7 +14,7 @@ internal static class RandomCrashes
 {
     private const int Objects = 6;
 
-    public static void Run(int seed)
+    public static void Run(int seed, bool changePool = false)
     {
         var random = new Random(seed);
         int osds = 3 + random.Next(2);
@@ -35,6 +35,11 @@ internal static class RandomCrashes
         {
             cluster.RunFor(random.NextDouble() * (random.Next(4) == 0 ? 12 : 1));
             int victim = random.Next(osds);
+            if (changePool && random.Next(2) == 0)
+            {
+                ChangePool(cluster, random);
+            }
+
             if (random.Next(6) == 0)
             {
                 // Power fails everywhere at once.
@@ -92,12 +97,21 @@ internal static class RandomCrashes
         }
 
         cluster.WaitClean();
-        for (uint group = 0; group < 2; group++)
+        for (uint group = 0; group < cluster.Monitor.Map.FindPool(OsdCluster.Pool)!.PgCount; group++)
         {
             var id = new Storage.Cluster.PgId(OsdCluster.Pool, group);
             cluster.AssertCopiesEqual(id, Enumerable.Range(0, Objects).Select(i => $"object{i}").Where(name =>
                 Storage.Cluster.ClusterMap.GroupOf(cluster.Monitor.Map.FindPool(OsdCluster.Pool)!, Storage.Cluster.Placement.HashName(name)) == id));
         }
+
+        static void ChangePool(OsdCluster cluster, Random random) => cluster.EditPool(pool => random.Next(5) switch
+        {
+            0 when pool.PgCount < 24 => pool with { PgCount = pool.PgCount + 1 + random.Next(pool.PgCount), PlacedPgCount = pool.EffectivePlacedPgCount },
+            1 => pool with { PlacedPgCount = 0 },
+            2 => pool with { Size = 2 + random.Next(2), MinSize = 2 },
+            3 => pool with { PlacedPgCount = (pool.EffectivePlacedPgCount + 1) % pool.PgCount },
+            _ => pool with { PgCount = Math.Min(24, pool.PgCount + 1), PlacedPgCount = 0 },
+        });
 
         async Task<bool> WorkAsync(ObjectClient client, int number)
         {

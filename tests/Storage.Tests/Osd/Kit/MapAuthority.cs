@@ -66,6 +66,13 @@ public sealed class MapAuthority : IConnectionHandler
 
     public void Edit(OsdId osd, Func<OsdInfo, OsdInfo> edit) => Change(increment => Set(increment, edit(Find(increment, osd)!)));
 
+    public void EditPool(long id, Func<PoolInfo, PoolInfo> edit) => ChangeNow(increment =>
+    {
+        PoolInfo pool = increment.Pools.Find(known => known.Id == id) ?? Map.FindPool(id)!;
+        increment.Pools.RemoveAll(known => known.Id == id);
+        increment.Pools.Add(edit(pool));
+    });
+
     public void OnOpened(IConnection connection)
     {
     }

@@ -109,6 +109,18 @@ public sealed class OsdCluster
         Format(osd);
     }
 
+    public long Reached(int osd, RarePath path) => Daemon(osd).RarePaths[(int)path];
+
+    public void EditPool(Func<PoolInfo, PoolInfo> edit) => Monitor.EditPool(Pool, edit);
+
+    /// <summary>Splits PGs where they are.</summary>
+    public void Split(int pgCount) => EditPool(pool => pool with { PgCount = pgCount, PlacedPgCount = pool.EffectivePlacedPgCount });
+
+    /// <summary>Lets all PGs be placed by their own seed.</summary>
+    public void Spread() => EditPool(pool => pool with { PlacedPgCount = 0 });
+
+    public PgId GroupOf(string name) => ClusterMap.GroupOf(Monitor.Map.FindPool(Pool)!, Placement.HashName(name));
+
     public void RunFor(double seconds)
     {
         Loop.RunFor(TimeSpan.FromSeconds(seconds));
