@@ -4,6 +4,7 @@ using System.CommandLine.Invocation;
 using Storage.Cli.Admin;
 using Storage.Cli.Daemons;
 using Storage.Cli.Data;
+using Storage.Cli.Faults;
 using Storage.Cli.Local;
 using Storage.Cli.Offline;
 
@@ -50,6 +51,7 @@ internal static class StorageCommand
             LocalCommands.Daemons(),
             LocalCommands.Daemon(),
             LocalCommands.Cluster(),
+            FaultCommands.Build(),
         };
         foreach (Option option in root.Options)
         {

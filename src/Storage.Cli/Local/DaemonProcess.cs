@@ -173,7 +173,7 @@ internal sealed partial class DaemonProcess(ClusterFile cluster, DaemonEntry dae
     }
 
     /// <summary>How this program is called.</summary>
-    private static string[] Program()
+    public static string[] Program()
     {
         string path = Environment.ProcessPath ?? throw new CliException("cannot tell what program this is.");
         return Path.GetFileNameWithoutExtension(path) == "dotnet" ? [path, Path.Combine(AppContext.BaseDirectory, "storage.dll")] : [path];

@@ -116,7 +116,12 @@ internal sealed class FaultPoints(IEventLoop loop)
 
     private void Heal(string? name)
     {
-        Filter.Heal(name);
+        // A cut of several peers has a part for each.
+        foreach (MessageCut cut in Filter.Cuts.Where(cut => name is null || cut.Name == name || cut.Name.StartsWith(name + ".", StringComparison.Ordinal)).ToArray())
+        {
+            Filter.Heal(cut.Name);
+        }
+
         HealDisk(name);
         if (Store is not null)
         {
