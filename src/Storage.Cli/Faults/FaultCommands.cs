@@ -128,7 +128,7 @@ internal static class FaultCommands
     private static Verb Cut()
     {
         var from = new Argument<string>("A") { Description = $"One side: {FaultTargets.Syntax}." };
-        var to = new Argument<string?>("B") { Description = "The other side.", Arity = ArgumentArity.ZeroOrOne };
+        var to = new Argument<string>("B") { Description = "The other side.", DefaultValueFactory = _ => "" };
         var everyone = new Option<bool>("--from-all") { Description = "Cut A from everyone, daemons and clients." };
         var oneWay = new Option<bool>("--one-way") { Description = "Only what A sends is lost; A still hears." };
         Option<string?> duration = For(FaultKind.Cut);
@@ -138,7 +138,7 @@ internal static class FaultCommands
             "Cuts the network between daemons, silently: connections stay open and carry nothing, new ones are not answered.",
             "storage fault cut osd.0 osd.1 --for 10s", "storage fault cut mon.leader --from-all", "storage fault cut osd.2 mons --one-way") { from, to, everyone, oneWay, duration, seed }.Does(async (run, cancellation) =>
         {
-            string? other = run.Get(to);
+            string? other = run.Get(to) is { Length: > 0 } named ? named : null;
             if ((other is null) != run.Get(everyone))
             {
                 throw new CliException("name the other side, or give --from-all: 'storage fault cut osd.0 osd.1' or 'storage fault cut osd.0 --from-all'.");
@@ -158,12 +158,12 @@ internal static class FaultCommands
 
     private static Verb Heal()
     {
-        var id = new Argument<string?>("FAULT") { Description = "One fault, by the id that 'fault status' shows; default all.", Arity = ArgumentArity.ZeroOrOne };
+        var id = new Argument<string>("FAULT") { Description = "One fault, by the id that 'fault status' shows; default all.", DefaultValueFactory = _ => "" };
         return new Verb("heal", "Undoes faults at once: paused daemons go on, dead ones are started, networks and disks are whole again.", "storage fault heal", "storage fault heal f1a2b3c4") { id }.Does(async (run, cancellation) =>
         {
             var injector = new FaultInjector(run.Cluster);
             IReadOnlyList<string> undone;
-            if (run.Get(id) is { } one)
+            if (run.Get(id) is { Length: > 0 } one)
             {
                 // The healer asks for what may be healed already: no error.
                 ActiveFault? fault = injector.Active.FirstOrDefault(active => active.Id == one);

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
 using Storage.Cli.Commands;
 using Storage.Cli.Configuration;
 using Storage.Cli.Faults.Injection;
@@ -185,8 +186,8 @@ internal sealed partial class FaultInjector(ClusterFile cluster)
             DaemonProcess process = Process(daemon.Name);
             if (TakesFaults(process))
             {
-                FaultReply reply = await FaultClient.SendAsync(process, new FaultCommand { Action = FaultAction.Status }, cancellation).ConfigureAwait(false);
-                all.AddRange(reply.Active.Select(fault => (daemon.Name, fault)));
+                FaultReply? reply = await FaultClient.TrySendAsync(process, new FaultCommand { Action = FaultAction.Status }, cancellation).ConfigureAwait(false);
+                all.AddRange((reply?.Active ?? []).Select(fault => (daemon.Name, fault)));
             }
         }
 
@@ -199,14 +200,7 @@ internal sealed partial class FaultInjector(ClusterFile cluster)
     {
         foreach (DaemonProcess process in daemons.Select(Process).Where(TakesFaults))
         {
-            try
-            {
-                await FaultClient.SendAsync(process, command, cancellation).ConfigureAwait(false);
-            }
-            catch (CliException) when (process.Pid is null)
-            {
-                // It died meanwhile, and its faults with it.
-            }
+            _ = await FaultClient.TrySendAsync(process, command, cancellation).ConfigureAwait(false);
         }
     }
 
@@ -260,7 +254,9 @@ internal sealed partial class FaultInjector(ClusterFile cluster)
             bool needed = request.Targets.Contains(daemon) || request.Peers.Contains(daemon);
             if (needed || TakesFaults(process))
             {
-                await FaultClient.SendAsync(process, one, cancellation).ConfigureAwait(false);
+                _ = needed
+                    ? await FaultClient.SendAsync(process, one, cancellation).ConfigureAwait(false)
+                    : await FaultClient.TrySendAsync(process, one, cancellation).ConfigureAwait(false);
                 if (!involved.Contains(daemon))
                 {
                     involved.Add(daemon);
@@ -291,18 +287,26 @@ internal sealed partial class FaultInjector(ClusterFile cluster)
 
         var random = new Random(seed);
         string path = Path.Combine(osd.Folder, ObjectStore.Disk.DiskObjectStore.BlockFileName);
-        using var file = new FileStream(path, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite, bufferSize: 0);
+        using SafeFileHandle file = OpenUnlocked(path);
         byte[] one = new byte[1];
         foreach (long block in reply.Blocks)
         {
-            file.Position = block + random.Next(BlockSize);
-            await file.ReadExactlyAsync(one, cancellation).ConfigureAwait(false);
+            long position = block + random.Next(BlockSize);
+            _ = RandomAccess.Read(file, one, position);
             one[0] ^= (byte)(1 << random.Next(8));
-            file.Position--;
-            await file.WriteAsync(one, cancellation).ConfigureAwait(false);
+            RandomAccess.Write(file, one, position);
         }
 
-        file.Flush(flushToDisk: true);
+        RandomAccess.FlushToDisk(file);
+    }
+
+    /// <summary>Opens a block file without the lock that .NET would take, and that the daemon holds.</summary>
+    private static SafeFileHandle OpenUnlocked(string path)
+    {
+        const int ReadWrite = 2;
+        const int CloseOnExec = 0x80000;
+        int fd = OpenFile(path, ReadWrite | CloseOnExec);
+        return fd >= 0 ? new SafeFileHandle(fd, ownsHandle: true) : throw new CliException($"cannot open {path}: {Marshal.GetLastPInvokeErrorMessage()}.");
     }
 
     /// <summary>Starts the process that heals a fault when its time is up, come what may.</summary>
@@ -349,6 +353,9 @@ internal sealed partial class FaultInjector(ClusterFile cluster)
             // It is gone already.
         }
     }
+
+    [LibraryImport("libc", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int OpenFile(string path, int flags);
 
     [LibraryImport("libc", EntryPoint = "kill", SetLastError = true)]
     private static partial int SendSignal(int pid, int signal);

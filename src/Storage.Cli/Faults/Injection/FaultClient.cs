@@ -12,7 +12,13 @@ internal static class FaultClient
 
     /// <summary>Sends one command and waits for the answer.</summary>
     /// <exception cref="CliException">The daemon takes no faults, does not answer or refuses.</exception>
-    public static async Task<FaultReply> SendAsync(DaemonProcess daemon, FaultCommand command, CancellationToken cancellation)
+    public static async Task<FaultReply> SendAsync(DaemonProcess daemon, FaultCommand command, CancellationToken cancellation) =>
+        await TrySendAsync(daemon, command, cancellation).ConfigureAwait(false)
+        ?? throw new CliException($"{daemon.Name} is just starting or ending; try again in a moment, or see {daemon.LogFile}.");
+
+    /// <summary>Sends one command and waits for the answer; null from a daemon that starts or ends at this moment, which has no faults.</summary>
+    /// <exception cref="CliException">The daemon takes no faults, does not answer or refuses.</exception>
+    public static async Task<FaultReply?> TrySendAsync(DaemonProcess daemon, FaultCommand command, CancellationToken cancellation)
     {
         string path = Path.Combine(daemon.Folder, FaultSocket.FileName);
         if (daemon.Pid is null)
@@ -37,8 +43,17 @@ internal static class FaultClient
             await stream.WriteAsync("\n"u8.ToArray(), patience.Token).ConfigureAwait(false);
             using var reader = new StreamReader(stream);
             string? line = await reader.ReadLineAsync(patience.Token).ConfigureAwait(false);
-            FaultReply reply = line is null ? throw new IOException("it closed the connection") : JsonSerializer.Deserialize(line, FaultMessagesJson.Default.FaultReply)!;
+            if (line is null)
+            {
+                return null;
+            }
+
+            FaultReply reply = JsonSerializer.Deserialize(line, FaultMessagesJson.Default.FaultReply)!;
             return reply.Error is null ? reply : throw new CliException($"{daemon.Name}: {reply.Error}");
+        }
+        catch (Exception e) when (e is SocketException { SocketErrorCode: SocketError.ConnectionRefused or SocketError.AddressNotAvailable } || e is IOException && daemon.Pid is null)
+        {
+            return null; // the file is that of a process before it, or is gone
         }
         catch (Exception e) when (e is SocketException or IOException or JsonException)
         {

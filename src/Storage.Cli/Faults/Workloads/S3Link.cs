@@ -9,7 +9,7 @@ using Storage.Cli.Configuration;
 namespace Storage.Cli.Faults.Workloads;
 
 /// <summary>The gateway answered with a status that is no success.</summary>
-internal sealed class S3ErrorException(HttpStatusCode status, string body) : Exception(string.Create(CultureInfo.InvariantCulture, $"{(int)status} {body}"))
+internal sealed class S3ErrorException(HttpStatusCode status, string code) : Exception(string.Create(CultureInfo.InvariantCulture, $"{(int)status} {code}"))
 {
     public HttpStatusCode Status => status;
 }
@@ -75,7 +75,15 @@ internal sealed class S3Link : IDisposable
         Sign(request, path, parameters, body);
         using HttpResponseMessage response = await _http.SendAsync(request, HttpCompletionOption.ResponseContentRead, cancellation).ConfigureAwait(false);
         byte[] content = await response.Content.ReadAsByteArrayAsync(cancellation).ConfigureAwait(false);
-        return response.IsSuccessStatusCode ? content : throw new S3ErrorException(response.StatusCode, Encoding.UTF8.GetString(content, 0, Math.Min(content.Length, 300)));
+        return response.IsSuccessStatusCode ? content : throw new S3ErrorException(response.StatusCode, CodeOf(Encoding.UTF8.GetString(content)));
+    }
+
+    /// <summary>The code in an error's XML, which says the same each time, unlike the rest.</summary>
+    private static string CodeOf(string error)
+    {
+        int start = error.IndexOf("<Code>", StringComparison.Ordinal);
+        int end = error.IndexOf("</Code>", StringComparison.Ordinal);
+        return start >= 0 && end > start ? error[(start + 6)..end] : error[..Math.Min(error.Length, 100)];
     }
 
     private void Sign(HttpRequestMessage request, string path, string query, byte[] body)
