@@ -40,8 +40,8 @@ public enum Mutation
     /// <summary>The authoritative log is chosen by last_update alone.</summary>
     AuthorityByLastUpdate,
 
-    /// <summary>The authoritative log is the shortest of the newest interval.</summary>
-    AuthorityIsShortest,
+    /// <summary>A primary whose own copy is complete takes its own log for the authoritative one.</summary>
+    AuthorityIsOwn,
 
     /// <summary>Divergent log entries go, what they did to objects stays.</summary>
     KeepsDivergentObjects,
@@ -106,9 +106,6 @@ public enum Mutation
     /// <summary>The log is trimmed up to its head.</summary>
     TrimsTooFar,
 
-    /// <summary>The log is trimmed while members still miss objects.</summary>
-    TrimsWhatIsMissing,
-
     /// <summary>The backfill cursor passes objects whose copies are still under way.</summary>
     BackfillCursorAhead,
 
@@ -135,9 +132,6 @@ public enum Mutation
 
     /// <summary>A commit that was submitted in an earlier interval counts in the present one.</summary>
     CommitsOfOtherIntervals,
-
-    /// <summary>A member's restart does not begin a new interval.</summary>
-    RestartKeepsInterval,
 
     /// <summary>A stray copy is removed once the PG is active, clean or not.</summary>
     StrayRemovedEarly,
@@ -201,9 +195,6 @@ public enum Mutation
 
     /// <summary>The monitors do not record up_thru.</summary>
     UpThruNotRecorded,
-
-    /// <summary>up_thru is recorded for an earlier life of the OSD.</summary>
-    UpThruOfEarlierLife,
 
     /// <summary>The monitors ignore pg_temp requests.</summary>
     PgTempIgnored,

@@ -110,7 +110,7 @@ public sealed partial class MonitorDaemon : IDisposable
 
         _applied = start.Snapshot.Index;
         _raft = new RaftNode(
-            new RaftOptions { Self = new NodeId(_options.Id), ElectionTicks = _options.ElectionTicks, HeartbeatTicks = 1 }, start, _random);
+            new RaftOptions { Self = new NodeId(_options.Id), ElectionTicks = _options.ElectionTicks, HeartbeatTicks = 1, MaxAppendBytes = _options.RaftAppendBytes }, start, _random);
         _leaderlessSince = _loop.Now;
         _listener = _transport.Listen(SelfInfo.Address, Accept);
         ReconcilePeers();

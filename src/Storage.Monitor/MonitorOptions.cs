@@ -24,6 +24,9 @@ public sealed record MonitorOptions
     /// <summary>Silence in ticks after which a follower campaigns: drawn from [this, 2 × this).</summary>
     public int ElectionTicks { get; init; } = 10;
 
+    /// <summary>Most bytes of log entries in one Raft message; one entry may always go.</summary>
+    public long RaftAppendBytes { get; init; } = 1 << 20;
+
     /// <summary>How often the leader looks for what is due: silent OSDs, down OSDs to mark out, blocklist entries that expire.</summary>
     public TimeSpan PolicyInterval { get; init; } = TimeSpan.FromMilliseconds(500);
 

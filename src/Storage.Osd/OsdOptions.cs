@@ -36,6 +36,9 @@ public sealed record OsdOptions
     /// <summary>Objects of one PG that recover or are filled at once, apart from those that clients wait for.</summary>
     public int RecoveryObjectsPerGroup { get; init; } = 4;
 
+    /// <summary>Objects that backfill compares at once, and after which its cursor moves.</summary>
+    public int BackfillBatchObjects { get; init; } = 64;
+
     /// <summary>PGs that recover by log at once: as primary, and as many as target of others.</summary>
     public int RecoveryGroups { get; init; } = 4;
 

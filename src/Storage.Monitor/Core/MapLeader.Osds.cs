@@ -68,7 +68,7 @@ public sealed partial class MapLeader
         Request(
             new MapChange((draft, _) =>
             {
-                if (draft.FindOsd(alive.Osd) is not { IsUp: true } info || (info.UpFrom != alive.UpFrom && !Mutations.Active(Mutation.UpThruOfEarlierLife)) || info.UpThru >= alive.Want
+                if (draft.FindOsd(alive.Osd) is not { IsUp: true } info || info.UpFrom != alive.UpFrom || info.UpThru >= alive.Want
                     || alive.Want > draft.Base.Epoch || Mutations.Active(Mutation.UpThruNotRecorded))
                 {
                     return Verdict.NoChange;

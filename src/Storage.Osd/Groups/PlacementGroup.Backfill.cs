@@ -7,8 +7,6 @@ namespace Storage.Osd;
 // Filling a copy that the log cannot bring up to date: object by object in ObjectId order, in batches, behind a durable cursor.
 internal sealed partial class PlacementGroup
 {
-    private const int BatchObjects = 64;
-
     private void BeginBackfill()
     {
         foreach (PeerState peer in _peers.Values)
@@ -124,7 +122,7 @@ internal sealed partial class PlacementGroup
     private bool ListAfter(ObjectId? cursor, List<(ObjectId Id, PgVersion Version)> objects)
     {
         var ids = new List<ObjectId>();
-        bool more = _host.Store.ListObjects(_collection, cursor, BatchObjects, ids);
+        bool more = _host.Store.ListObjects(_collection, cursor, _host.Options.BackfillBatchObjects + 1, ids);
         foreach (ObjectId id in ids)
         {
             if (IsContent(id) && (cursor is null || id > cursor))

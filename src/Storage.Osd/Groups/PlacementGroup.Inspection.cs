@@ -13,6 +13,9 @@ internal sealed partial class PlacementGroup
     /// <summary>Would answer a client now.</summary>
     public bool IsServing => CanServe && HoldsLease();
 
+    /// <summary>Until when the members' consent to serve lasts, by this OSD's clock; meaningful while <see cref="IsActive"/>.</summary>
+    public TimeSpan LeaseUntil => _leaseUntil;
+
     /// <summary>Writes up to here are durable on all members; meaningful while <see cref="IsActive"/>.</summary>
     public PgVersion CommittedTo => _committedTo;
 

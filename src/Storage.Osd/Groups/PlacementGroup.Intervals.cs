@@ -78,7 +78,7 @@ internal sealed partial class PlacementGroup
         {
             foreach (OsdId osd in osds)
             {
-                if (before.FindOsd(osd)?.UpFrom != after.FindOsd(osd)?.UpFrom && !Mutations.Active(Mutation.RestartKeepsInterval))
+                if (before.FindOsd(osd)?.UpFrom != after.FindOsd(osd)?.UpFrom)
                 {
                     return true;
                 }

@@ -202,6 +202,11 @@ internal sealed partial class PlacementGroup
     // Invariant 4: highest last_epoch_started, then highest last_update, then longest tail.
     private OsdId ChooseAuthority()
     {
+        if (Mutations.Active(Mutation.AuthorityIsOwn) && _info.IsComplete)
+        {
+            return _host.Self;
+        }
+
         Epoch newest = _history.LastEpochStarted;
         foreach ((_, PgInfo info) in Infos())
         {
@@ -220,7 +225,7 @@ internal sealed partial class PlacementGroup
                 continue;
             }
 
-            if (bestInfo is null || (Mutations.Active(Mutation.AuthorityIsShortest) ? info.LastUpdate < bestInfo.LastUpdate : info.LastUpdate > bestInfo.LastUpdate) || (info.LastUpdate == bestInfo.LastUpdate && info.LogTail < bestInfo.LogTail))
+            if (bestInfo is null || info.LastUpdate > bestInfo.LastUpdate || (info.LastUpdate == bestInfo.LastUpdate && info.LogTail < bestInfo.LogTail))
             {
                 best = osd;
                 bestInfo = info;

@@ -467,7 +467,7 @@ internal sealed partial class PlacementGroup
 
         foreach (PeerState peer in _peers.Values)
         {
-            if (peer.IsActivated && peer.Missing.Count > 0 && !Mutations.Active(Mutation.TrimsWhatIsMissing))
+            if (peer.IsActivated && peer.Missing.Count > 0)
             {
                 return PgVersion.Zero; // what is missing must stay in the log
             }

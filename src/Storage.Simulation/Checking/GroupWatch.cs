@@ -82,14 +82,18 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
                 serving = osd;
             }
 
+            if (group.IsKnownClean && record.Clean != group.Interval)
+            {
+                record.Clean = group.Interval;
+                if (CleanCheck.WhyNotClean(cluster, osd, id) is { } why)
+                {
+                    throw Broken(id, $"{osd.Name} calls it clean, and {why}");
+                }
+            }
+
             if (group.Info.LogTail > group.CommittedTo)
             {
                 throw Broken(id, $"{osd.Name} trimmed its log to {group.Info.LogTail}, and only {group.CommittedTo} is committed");
-            }
-
-            if (group.Acting.Length >= group.MinSize)
-            {
-                NoteCommitted(id, record, osd, group);
             }
 
             if (group.Interval > record.Newest)
@@ -97,6 +101,11 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
                 record.Newest = group.Interval;
                 record.Primary = osd;
                 CheckLog(id, record, osd, group);
+            }
+
+            if (group.Acting.Length >= group.MinSize)
+            {
+                NoteCommitted(id, record, osd, group);
             }
         }
     }
@@ -110,6 +119,12 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
             return;
         }
 
+        if (record.Noted == Epoch.None)
+        {
+            record.KnownFrom = group.Info.LogTail;
+        }
+
+        record.Noted = group.Interval > record.Noted ? group.Interval : record.Noted;
         record.Seen[osd.Id] = (osd.Starts, group.Interval, group.CommittedTo);
         PlacementGroup? newest = record.Newest > group.Interval && record.Primary?.FindGroup(id) is { IsActive: true } other && other.Interval == record.Newest ? other : null;
         for (int i = group.Log.IndexAfter(from); i < group.Log.Count && group.Log.Entries[i].Version <= group.CommittedTo; i++)
@@ -141,11 +156,25 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
     }
 
     // Who is active has all that was ever committed.
-    private static void CheckLog(PgId id, GroupRecord record, OsdNode osd, PlacementGroup group)
+    private void CheckLog(PgId id, GroupRecord record, OsdNode osd, PlacementGroup group)
     {
+        ulong recognised = group.Info.LastUpdate.Number - Math.Min(group.Info.LastUpdate.Number, (ulong)(cluster.Scenario.LogEntries * 3));
         foreach (PgLogEntry entry in record.Committed.Values)
         {
             CheckEntry(id, osd, group, entry);
+            if (entry.Version.Number > recognised && entry.Operation.Client != 0 && !group.Log.TryFindOperation(entry.Operation, out _))
+            {
+                throw Broken(id, $"{osd.Name} is active in interval {group.Interval} and would not recognise {entry.Operation}, carried out at {entry.Version}");
+            }
+        }
+
+        // Nor does it bring back what an interval before it has dropped.
+        foreach (PgLogEntry entry in group.Log.Entries)
+        {
+            if (entry.Version.Epoch < record.Noted && entry.Version > record.KnownFrom && !record.Committed.ContainsKey(entry.Version))
+            {
+                throw Broken(id, $"{osd.Name} is active in interval {group.Interval} with {entry.Version} of {entry.Object}, which interval {record.Noted} had dropped");
+            }
         }
     }
 
@@ -250,8 +279,9 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
                 copies += osd.VersionOf(collection, head) >= entry.Version ? 1 : 0;
             }
 
-            // An entry that peering brought along may have had a single copy of its object then.
-            if (copies < (writtenHere ? pool.MinSize : 1))
+            // An entry that peering brought along may have had a single copy of its object then; an empty disk in the place of another takes one.
+            int atLeast = writtenHere ? pool.MinSize - cluster.Osds.Count(osd => osd.WasReplaced) : 1;
+            if (copies < Math.Max(1, atLeast))
             {
                 throw Broken(id, $"{head} was committed at {entry.Version}, and {copies} disks have it");
             }
@@ -266,6 +296,14 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
         public Epoch Newest;
 
         public OsdNode? Primary;
+
+        /// <summary>Newest interval whose whole log was taken note of, and the end of what was never seen.</summary>
+        public Epoch Noted;
+
+        public PgVersion KnownFrom;
+
+        /// <summary>Newest interval that was called clean.</summary>
+        public Epoch Clean;
 
         public readonly SortedDictionary<PgVersion, PgLogEntry> Committed = [];
 

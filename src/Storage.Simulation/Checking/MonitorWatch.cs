@@ -99,6 +99,11 @@ internal sealed class MonitorWatch(SimulatedCluster cluster)
                 _committed.Add(0);
             }
 
+            if (index == raft.CommitIndex && raft.Role == RaftRole.Leader && record.LedBefore == raft.Term && term != raft.Term)
+            {
+                throw new SimulationFailedException($"{monitor.Name} leads term {raft.Term} and commits entry {index} of term {term} by itself");
+            }
+
             ulong known = _committed[(int)index - 1];
             if (known != 0 && known != term)
             {
@@ -117,6 +122,7 @@ internal sealed class MonitorWatch(SimulatedCluster cluster)
         }
 
         record.Commit = raft.CommitIndex;
+        record.LedBefore = raft.Role == RaftRole.Leader ? raft.Term : 0;
     }
 
     private void CheckReach(MonitorNode monitor, NodeRecord record, RaftNode raft)
@@ -178,6 +184,7 @@ internal sealed class MonitorWatch(SimulatedCluster cluster)
         public int Life = -1;
         public ulong Commit;
         public ulong LedTerm;
+        public ulong LedBefore;
         public ulong CutOffTerm;
         public TimeSpan ReachedAt;
         public TimeSpan HeardAt;

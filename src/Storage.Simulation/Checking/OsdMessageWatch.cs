@@ -1,6 +1,9 @@
+using System.Globalization;
 using Storage.Cluster;
+using Storage.Coding;
 using Storage.Messaging;
 using Storage.Osd;
+using Storage.Osd.Protocol;
 using Storage.Simulation.Clusters;
 using Storage.Simulation.Running;
 
@@ -14,7 +17,7 @@ internal sealed class OsdMessageWatch(SimulatedCluster cluster, OsdNode node) : 
 {
     private readonly Dictionary<(ulong Client, ulong Sequence, ushort Attempt), Arrival> _arrivals = [];
 
-    private readonly record struct Arrival(long Pool, uint Hash, Epoch NewestElsewhere, OsdId Elsewhere, bool IsWrite);
+    private readonly record struct Arrival(long Pool, uint Hash, Epoch NewestElsewhere, OsdId Elsewhere, bool IsWrite, TimeSpan At);
 
     public void OnReceiving(PeerIdentity peer, in Message message)
     {
@@ -38,11 +41,21 @@ internal sealed class OsdMessageWatch(SimulatedCluster cluster, OsdNode node) : 
         }
 
         _arrivals[(peer.Id, request.Id.Sequence, request.Attempt)] =
-            new Arrival(request.Pool, request.Hash, newest, elsewhere, (request.Flags & OperationFlags.Write) != 0);
+            new Arrival(request.Pool, request.Hash, newest, elsewhere, (request.Flags & OperationFlags.Write) != 0, node.Loop!.Now);
     }
 
     public void OnSending(PeerIdentity peer, MessageType type, ReadOnlySpan<byte> body)
     {
+        if (type == OsdMessageType.Remove)
+        {
+            var reader = new WireReader(body);
+            PgId removed = GroupHeader.Decode(ref reader).Group;
+            if (CleanCheck.WhyNotClean(cluster, node, removed) is { } why)
+            {
+                throw new SimulationFailedException($"{node.Name} has {peer} remove its copy of pg {removed}, and {why}");
+            }
+        }
+
         if (type != MessageType.OperationReply)
         {
             return;
@@ -67,14 +80,21 @@ internal sealed class OsdMessageWatch(SimulatedCluster cluster, OsdNode node) : 
             throw new SimulationFailedException($"{node.Name} acknowledges a write to pg {id} with {group.Acting.Length} members; min_size is {group.MinSize}");
         }
 
+        if (group.Acting.Length > 1 && group.LeaseUntil < arrival.At)
+        {
+            throw new SimulationFailedException(string.Create(
+                CultureInfo.InvariantCulture,
+                $"{node.Name} answers {reply.Result} for pg {id}, and its lease had ended {(arrival.At - group.LeaseUntil).TotalSeconds:F3} s before the operation came"));
+        }
+
         foreach (OsdId member in group.Acting)
         {
             OsdNode other = cluster.Osds[member.Value];
             DurableGroup durable = other.Durable.Of(id);
-            if (durable.LastUpdate < reply.Version && !(other.WasReplaced && durable.LastEpochStarted < group.Interval))
+            if ((durable.LastUpdate < reply.Version || durable.LastEpochStarted < group.Interval) && !(other.WasReplaced && durable.LastEpochStarted < group.Interval))
             {
                 throw new SimulationFailedException(
-                    $"{node.Name} tells {peer} of version {reply.Version} in pg {id}, and {other.Name} has durable only {durable.LastUpdate}");
+                    $"{node.Name} tells {peer} of version {reply.Version} in pg {id}, and {other.Name} has durable only {durable.LastUpdate}, started {durable.LastEpochStarted} of interval {group.Interval}");
             }
         }
     }

@@ -51,6 +51,7 @@ internal sealed class MonitorNode : SimulatedNode
         Monitors = Cluster.MonitorInfos,
         SnapshotEntries = 60,
         RetainedEntries = 10,
+        RaftAppendBytes = Cluster.Scenario.RaftAppendBytes,
         Policy = new MonitorPolicy { DownOutInterval = TimeSpan.FromSeconds(12) },
     };
 }

@@ -33,7 +33,11 @@ internal sealed class OsdProcess
             LogEntries = scenario.LogEntries,
             DuplicateEntries = scenario.LogEntries * 4,
             MapEpochsKept = 30,
-            RecoveryChunkBytes = 8 << 10,
+            RecoveryChunkBytes = scenario.RecoveryChunkBytes,
+            BackfillBatchObjects = scenario.BackfillBatchObjects,
+            LeaseLength = scenario.LeaseLength,
+            HeartbeatGrace = scenario.HeartbeatGrace,
+            HeartbeatInterval = scenario.HeartbeatGrace / 4,
         };
         var daemon = new OsdDaemon(loop, transport, node.Store!, options, node.Cluster.NextRandom(), logger);
         var process = new OsdProcess(node, daemon);

@@ -63,7 +63,7 @@ internal sealed class FaultDriver
             return;
         }
 
-        if (_cluster.Osds.Count == 0 && fault.Kind is FaultKind.CrashOsd or FaultKind.LongCrash or FaultKind.OsdOut or FaultKind.ReplaceDisk or FaultKind.FlipBit)
+        if (_cluster.Osds.Count == 0 && fault.Kind is FaultKind.CrashOsd or FaultKind.LongCrash or FaultKind.OsdOut or FaultKind.ReplaceDisk or FaultKind.FlipBit or FaultKind.MarkDown)
         {
             return;
         }
@@ -148,6 +148,9 @@ internal sealed class FaultDriver
             case FaultKind.CrashClient:
                 done = _clients.Count > 0 && CrashFor(_clients[fault.Targets[0] % _clients.Count], fault.Duration, power: false);
                 break;
+            case FaultKind.MarkDown:
+                MarkDown(fault);
+                break;
             default:
                 throw new NotSupportedException($"fault {fault.Kind}");
         }
@@ -198,6 +201,39 @@ internal sealed class FaultDriver
                 }
             }
         });
+    }
+
+    // The map ends a primary's interval while it may still hold a lease, and again before all have followed.
+    private void MarkDown(Fault fault)
+    {
+        int first = fault.Targets[0] % _cluster.Osds.Count;
+        if (fault.Targets[1] % 2 == 0)
+        {
+            string island = _cluster.Osds[first].Host;
+            string[] rest = [.. _cluster.Daemons.Select(n => n.Host).Where(host => host != island)];
+            Note($"{island} cut off from all daemons");
+            _cluster.Network.Partition([island], rest);
+            After(fault.Duration, () =>
+            {
+                Note($"{island} joined again");
+                foreach (string other in rest)
+                {
+                    _cluster.Network.Heal(island, other);
+                }
+            });
+        }
+
+        TimeSpan at = TimeSpan.FromMilliseconds(fault.Targets[2] % 1500);
+        for (int i = 0; i <= fault.Targets[3] % 4; i++)
+        {
+            OsdNode osd = _cluster.Osds[(first + ((fault.Targets[1] >> 1) * i)) % _cluster.Osds.Count];
+            After(at, () =>
+            {
+                Note($"{osd.Name} is marked down");
+                ObjectWorkload.Watch(_cluster.CommandAsync("OsdDown", new OsdIdsRequest { Osds = { osd.Id.Value } }, OsdIdsReply.Parser), _failed);
+            });
+            at += TimeSpan.FromMilliseconds(50 + (fault.Targets[2] % 700));
+        }
     }
 
     private bool TakeOut(OsdNode osd, TimeSpan away)

@@ -50,6 +50,9 @@ public enum FaultKind
 
     /// <summary>A client ends without a word, and a new one takes its place.</summary>
     CrashClient,
+
+    /// <summary>An operator marks running OSDs down, one after the other; the first may be cut off from all but clients just before.</summary>
+    MarkDown,
 }
 
 /// <summary>One fault of a plan.</summary>

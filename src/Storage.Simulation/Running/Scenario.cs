@@ -19,7 +19,7 @@ public sealed record Scenario
     public int MinOsds { get; init; } = 3;
 
     /// <summary>Most OSDs.</summary>
-    public int MaxOsds { get; init; } = 5;
+    public int MaxOsds { get; init; } = 6;
 
     /// <summary>Copies of each object.</summary>
     public int Size { get; init; } = 3;
@@ -35,6 +35,27 @@ public sealed record Scenario
 
     /// <summary>Objects that clients work on.</summary>
     public int Objects { get; init; } = 6;
+
+    /// <summary>Operators who set and read settings beside the clients' work, so that maps change all the time.</summary>
+    public int Operators { get; init; } = 1;
+
+    /// <summary>How long a primary's lease lasts.</summary>
+    public TimeSpan LeaseLength { get; init; } = TimeSpan.FromSeconds(3);
+
+    /// <summary>Silence after which an OSD is reported.</summary>
+    public TimeSpan HeartbeatGrace { get; init; } = TimeSpan.FromSeconds(4);
+
+    /// <summary>Objects that backfill compares at once.</summary>
+    public int BackfillBatchObjects { get; init; } = 3;
+
+    /// <summary>Data bytes in one recovery message.</summary>
+    public int RecoveryChunkBytes { get; init; } = 8 << 10;
+
+    /// <summary>Bytes in one Raft message; 1 for one entry each.</summary>
+    public long RaftAppendBytes { get; init; } = 1 << 20;
+
+    /// <summary>Whether each seed draws its own sizes and times around those given.</summary>
+    public bool Varies { get; init; } = true;
 
     /// <summary>Clients.</summary>
     public int Clients { get; init; } = 2;
@@ -84,7 +105,9 @@ public sealed record Scenario
         new Scenario
         {
             Name = "network",
-            Faults = Mix((FaultKind.Partition, 3), (FaultKind.OneWayPartition, 3), (FaultKind.SlowNetwork, 2), (FaultKind.BreakConnections, 2), (FaultKind.Pause, 2)),
+            Faults = Mix(
+                (FaultKind.Partition, 3), (FaultKind.OneWayPartition, 3), (FaultKind.SlowNetwork, 2), (FaultKind.BreakConnections, 2), (FaultKind.Pause, 2),
+                (FaultKind.MarkDown, 2)),
         },
         new Scenario
         {
@@ -125,7 +148,7 @@ public sealed record Scenario
     private static SortedDictionary<FaultKind, double> Mixed => Mix(
         (FaultKind.CrashOsd, 4), (FaultKind.LongCrash, 2), (FaultKind.CrashMonitor, 1), (FaultKind.CrashLeader, 2), (FaultKind.CrashAtEffect, 4),
         (FaultKind.PowerLoss, 1.5), (FaultKind.Partition, 2), (FaultKind.OneWayPartition, 2), (FaultKind.SlowNetwork, 1), (FaultKind.BreakConnections, 2),
-        (FaultKind.Pause, 2), (FaultKind.OsdOut, 1.5), (FaultKind.ReplaceDisk, 1), (FaultKind.FlipBit, 1), (FaultKind.CrashClient, 1));
+        (FaultKind.Pause, 2), (FaultKind.OsdOut, 1.5), (FaultKind.ReplaceDisk, 1), (FaultKind.FlipBit, 1), (FaultKind.CrashClient, 1), (FaultKind.MarkDown, 2));
 
     /// <summary>Finds a named scenario, or reads a file.</summary>
     /// <param name="nameOrFile">A name of <see cref="Named"/>, or a path.</param>
@@ -196,7 +219,7 @@ public sealed record Scenario
     public void Validate()
     {
         if (Monitors is < 1 or > 9 || MinOsds < 0 || MinOsds > MaxOsds || MaxOsds > 20 || Size < 1 || (MinOsds > 0 && Size > MinOsds) || (MinOsds == 0 && MaxOsds > 0) || MinSize < 1 || MinSize > Size
-            || PgCount is < 1 or > 256 || Objects < 1 || Clients < 1 || Concurrency < 1 || LogEntries < 1 || Duration <= TimeSpan.Zero)
+            || PgCount is < 1 or > 256 || Objects < 1 || Clients < 1 || Concurrency < 1 || LogEntries < 1 || Operators < 0 || BackfillBatchObjects < 1 || RecoveryChunkBytes < 4096 || RaftAppendBytes < 1 || LeaseLength <= TimeSpan.Zero || HeartbeatGrace <= TimeSpan.Zero || Duration <= TimeSpan.Zero)
         {
             throw new FormatException($"scenario {Name}: 1 to 9 monitors, min_osds up to max_osds up to 20, min_size up to size up to min_osds, 1 to 256 PGs, and everything else at least 1");
         }
@@ -204,6 +227,28 @@ public sealed record Scenario
 
     private static SortedDictionary<FaultKind, double> Mix(params (FaultKind Kind, double Weight)[] faults) =>
         new(faults.ToDictionary(f => f.Kind, f => f.Weight));
+
+    /// <summary>What one seed makes of this scenario: sizes and times around those given, for bugs hide behind every one of them.</summary>
+    internal Scenario Vary(Random random)
+    {
+        if (!Varies)
+        {
+            return this;
+        }
+
+        T One<T>(params T[] of) => of[random.Next(of.Length)];
+        return this with
+        {
+            Objects = Math.Max(1, (int)(Objects * One(0.5, 1, 1, 3))),
+            LogEntries = Math.Max(3, (int)(LogEntries * One(0.3, 1, 1, 3))),
+            LeaseLength = LeaseLength * One(0.3, 1, 1, 2.5),
+            HeartbeatGrace = HeartbeatGrace * One(0.5, 1, 1),
+            BackfillBatchObjects = BackfillBatchObjects * One(1, 1, 20),
+            RecoveryChunkBytes = One(RecoveryChunkBytes / 2, RecoveryChunkBytes, RecoveryChunkBytes * 16),
+            RaftAppendBytes = One(1, RaftAppendBytes),
+            ThinkTime = ThinkTime * One(0.3, 1, 1),
+        };
+    }
 
     private Scenario? With(string key, double number) => key switch
     {
@@ -218,6 +263,13 @@ public sealed record Scenario
         "objects" => this with { Objects = (int)number },
         "clients" => this with { Clients = (int)number },
         "concurrency" => this with { Concurrency = (int)number },
+        "operators" => this with { Operators = (int)number },
+        "lease_ms" => this with { LeaseLength = TimeSpan.FromMilliseconds(number) },
+        "grace_ms" => this with { HeartbeatGrace = TimeSpan.FromMilliseconds(number) },
+        "backfill_objects" => this with { BackfillBatchObjects = (int)number },
+        "recovery_bytes" => this with { RecoveryChunkBytes = (int)number },
+        "raft_bytes" => this with { RaftAppendBytes = (long)number },
+        "vary" => this with { Varies = number != 0 },
         "think_ms" => this with { ThinkTime = TimeSpan.FromMilliseconds(number) },
         "snapshot_interval_s" => this with { SnapshotInterval = TimeSpan.FromSeconds(number) },
         "snapshot_share" => this with { SnapshotShare = number },

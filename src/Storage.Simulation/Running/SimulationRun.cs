@@ -32,7 +32,7 @@ public sealed class SimulationRun
         ArgumentNullException.ThrowIfNull(scenario);
         scenario.Validate();
         _seed = seed;
-        _scenario = scenario;
+        _scenario = scenario.Vary(new Random(unchecked((int)(seed ^ (seed >> 32)) * 104729)));
         _trace.Follower = follower;
     }
 
@@ -107,6 +107,12 @@ public sealed class SimulationRun
             client.Start();
         }
 
+        SettingsWorkload[] operators = [.. Enumerable.Range(0, _scenario.Operators).Select(i => new SettingsWorkload(cluster, i, _history, cluster.NextRandom(), lanes: 1, pace: 3))];
+        foreach (SettingsWorkload each in operators)
+        {
+            cluster.Operator.Run(_ => each.Start(OnBroken), null);
+        }
+
         var driver = new FaultDriver(cluster, clients, cluster.NextRandom(), OnBroken);
         driver.Start(plan);
         RunFor(cluster, _scenario.Duration);
@@ -120,12 +126,16 @@ public sealed class SimulationRun
         }
 
         snapshots?.Workload!.Stop();
+        foreach (SettingsWorkload each in operators)
+        {
+            each.Stop();
+        }
 
         TimeSpan deadline = cluster.Loop.Now + _scenario.ConvergenceBound;
         Await(cluster, () => snapshots?.Workload is null or { IsRunning: false }, deadline, "a snapshot is still being taken or removed");
         Await(cluster, cluster.IsClean, deadline, "not clean");
         _coverage.Count("time.clean_ms", (long)(cluster.Loop.Now - deadline + _scenario.ConvergenceBound).TotalMilliseconds);
-        Await(cluster, () => clients.All(c => c.Workload is null or { Running: 0 }), deadline, "calls without an answer");
+        Await(cluster, () => clients.All(c => c.Workload is null or { Running: 0 }) && operators.All(o => o.Running == 0), deadline, "calls without an answer");
 
         // What every client sees in the end is a part of the history.
         var reader = new ClientNode(cluster, _scenario.Clients, _history, OnBroken, isIdle: true);

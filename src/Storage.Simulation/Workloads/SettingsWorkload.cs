@@ -22,10 +22,14 @@ internal sealed class SettingsWorkload
     private readonly History _history;
     private readonly Random _random;
     private readonly string _name;
+    private readonly int _lanes;
+    private readonly TimeSpan _pause;
     private bool _stopped;
 
-    public SettingsWorkload(SimulatedCluster cluster, int number, History history, Random random)
+    public SettingsWorkload(SimulatedCluster cluster, int number, History history, Random random, int? lanes = null, double pace = 1)
     {
+        _lanes = lanes ?? cluster.Scenario.Concurrency;
+        _pause = cluster.Scenario.ThinkTime * pace;
         _cluster = cluster;
         _history = history;
         _random = random;
@@ -42,7 +46,7 @@ internal sealed class SettingsWorkload
     /// <summary>Starts the lanes; called as the operator.</summary>
     public void Start(Action<Exception> failed)
     {
-        for (int i = 0; i < _cluster.Scenario.Concurrency; i++)
+        for (int i = 0; i < _lanes; i++)
         {
             Running++;
             ObjectWorkload.Watch(LaneAsync(), failed);
@@ -64,7 +68,7 @@ internal sealed class SettingsWorkload
     {
         while (!_stopped)
         {
-            double pause = -Math.Log(1 - _random.NextDouble()) * _cluster.Scenario.ThinkTime.TotalSeconds;
+            double pause = -Math.Log(1 - _random.NextDouble()) * _pause.TotalSeconds;
             await Task.Delay(TimeSpan.FromSeconds(Math.Min(pause, 10)), Loop.TimeProvider);
             string key = KeyOf(_random.Next(_cluster.Scenario.Objects));
             int monitor = _random.Next(_cluster.Monitors.Count);
