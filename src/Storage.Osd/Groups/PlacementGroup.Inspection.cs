@@ -86,7 +86,7 @@ internal sealed partial class PlacementGroup
         var records = new List<KeyValuePair<ReadOnlyMemory<byte>, ReadOnlyMemory<byte>>>();
         _host.Store.ListOmap(_collection, MetaObject, default, int.MaxValue, records);
         int entries = 0, missing = 0;
-        var duplicates = new HashSet<OperationIdAndVersion>();
+        var duplicates = new HashSet<StoredOperation>();
         foreach ((ReadOnlyMemory<byte> key, ReadOnlyMemory<byte> value) in records)
         {
             var keyReader = new WireReader(key.Span[1..]);
@@ -114,7 +114,7 @@ internal sealed partial class PlacementGroup
                     missing++;
                     break;
                 case 'D':
-                    duplicates.Add(new OperationIdAndVersion(valueReader.ReadUInt64(), valueReader.ReadUInt64()));
+                    duplicates.Add(new StoredOperation(valueReader.ReadUInt64(), valueReader.ReadUInt64()));
                     break;
                 default:
                     break;
@@ -128,12 +128,12 @@ internal sealed partial class PlacementGroup
 
         foreach (DuplicateEntry duplicate in _log.Duplicates)
         {
-            if (!duplicates.Contains(new OperationIdAndVersion(duplicate.Operation.Client, duplicate.Operation.Sequence)))
+            if (!duplicates.Contains(new StoredOperation(duplicate.Operation.Client, duplicate.Operation.Sequence)))
             {
                 return $"operation {duplicate.Operation} of {duplicate.Version}, beyond the log, is in memory and not on disk";
             }
 
-            if (!_log.TryFindOperation(duplicate.Operation, out _))
+            if (!IsRecognised(duplicate.Operation))
             {
                 return $"operation {duplicate.Operation} of {duplicate.Version} would not be recognised";
             }
@@ -144,7 +144,10 @@ internal sealed partial class PlacementGroup
             : null;
     }
 
-    private readonly record struct OperationIdAndVersion(ulong Client, ulong Sequence);
+    // What no client asked for has no id of its own.
+    private bool IsRecognised(Storage.Messaging.OperationId operation) => operation.Client == 0 || _log.TryFindOperation(operation, out _);
+
+    private readonly record struct StoredOperation(ulong Client, ulong Sequence);
 
     private string? CompareObjects()
     {
@@ -157,7 +160,7 @@ internal sealed partial class PlacementGroup
                 latest[entry.Object.WithSnapshot(effect.Snapshot)] = (effect.Kind == LogEntryKind.Delete ? PgVersion.Zero : entry.Version, entry);
             }
 
-            if (entry.IsClients && !_log.TryFindOperation(entry.Operation, out _))
+            if (!IsRecognised(entry.Operation))
             {
                 return $"operation {entry.Operation} of {entry.Version} would not be recognised";
             }
