@@ -11,6 +11,10 @@ internal sealed class ObjectPart
     private readonly Action _onCompleted;
     private ValueTaskAwaiter<OperationResult> _awaiter;
     private VolumeRequest? _request;
+    private IObjectClient? _client;
+    private long _pool;
+    private string _name = "";
+    private CancellationToken _cancellation;
 
     public ObjectPart() => _onCompleted = OnCompleted;
 
@@ -21,6 +25,9 @@ internal sealed class ObjectPart
 
     public int Length { get; set; }
 
+    /// <summary>What it was last sent with.</summary>
+    public OperationContext Context { get; private set; }
+
     /// <summary>What a read brought; a reference is held.</summary>
     public BufferSegment Data { get; set; }
 
@@ -30,8 +37,19 @@ internal sealed class ObjectPart
     public void Start(VolumeRequest request, IObjectClient client, long pool, string name, OperationContext context, CancellationToken cancellation)
     {
         _request = request;
+        _client = client;
+        _pool = pool;
+        _name = name;
+        _cancellation = cancellation;
+        Send(context);
+    }
+
+    /// <summary>Sends it again, as a new operation: it was refused and had no effect.</summary>
+    public void Send(OperationContext context)
+    {
+        Context = context;
 #pragma warning disable CA2012 // the awaiter is used once, in OnCompleted
-        _awaiter = client.ExecuteAsync(pool, name, Operation, context, cancellation).GetAwaiter();
+        _awaiter = _client!.ExecuteAsync(_pool, _name, Operation, context, _cancellation).GetAwaiter();
 #pragma warning restore CA2012
         if (_awaiter.IsCompleted)
         {
@@ -51,7 +69,13 @@ internal sealed class ObjectPart
         Data = default;
         Extents.Clear();
         _request = null;
+        _client = null;
+        _cancellation = default;
+        Context = default;
     }
+
+    /// <summary>Ends it without sending it again.</summary>
+    public void End(ResultCode result, Exception? failure) => _request!.OnPartCompleted(this, result, failure);
 
     private void OnCompleted()
     {
@@ -72,7 +96,14 @@ internal sealed class ObjectPart
         }
 
         _awaiter = default;
-        _request!.OnPartCompleted(this, result, failure);
+        if (result == ResultCode.StaleSnapshots)
+        {
+            _request!.Volume.OnStale(this);
+        }
+        else
+        {
+            End(result, failure);
+        }
     }
 
     private void Take(OperationResult answer)

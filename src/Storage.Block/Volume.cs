@@ -25,13 +25,22 @@ public sealed class Volume
     private VolumeRequest? _newestWrite;
     private ulong _lastTicket;
 
+    // Parts that were refused because the list of snapshots is old.
+    private readonly VolumeStore? _store;
+    private readonly List<ObjectPart> _stale = [];
+    private bool _learning;
+
     /// <summary>Opens a volume.</summary>
     /// <param name="client">The client; this volume is used on its loop.</param>
     /// <param name="info">From <see cref="VolumeStore"/>.</param>
-    public Volume(IObjectClient client, VolumeInfo info)
+    /// <param name="snapshots">What writes say of the volume's snapshots; null if it takes no part in any.</param>
+    /// <param name="store">Where a newer list of snapshots comes from; null if there are none.</param>
+    public Volume(IObjectClient client, VolumeInfo info, SnapshotContext? snapshots = null, VolumeStore? store = null)
     {
         _client = client;
+        _store = store;
         Info = info;
+        Snapshots = snapshots;
     }
 
     /// <summary>Zeroes to send and write; never written to.</summary>
@@ -42,6 +51,12 @@ public sealed class Volume
 
     /// <summary>Bytes.</summary>
     public long Size => Info.Size;
+
+    /// <summary>It is a snapshot: writes are refused with <see cref="ResultCode.NotPermitted"/>.</summary>
+    public bool IsReadOnly => Info.Snapshot is not null;
+
+    /// <summary>What operations say of the volume's snapshots.</summary>
+    internal SnapshotContext? Snapshots { get; private set; }
 
     /// <summary>Reads a range.</summary>
     /// <param name="offset">First byte, any alignment.</param>
@@ -123,12 +138,70 @@ public sealed class Volume
         return flush.Task;
     }
 
-    /// <summary>Takes over a newer header of the same volume, after a resize.</summary>
+    /// <summary>Takes over a newer header of the same volume, after a resize or a snapshot.</summary>
     /// <param name="info">The header.</param>
-    internal void Update(VolumeInfo info)
+    /// <param name="snapshots">What operations say of its snapshots.</param>
+    internal void Update(VolumeInfo info, SnapshotContext snapshots)
     {
-        Invariant.Holds(info.Id == Info.Id && info.PoolId == Info.PoolId && info.ObjectOrder == Info.ObjectOrder);
+        Invariant.Holds(info.Id == Info.Id && info.PoolId == Info.PoolId && info.ObjectOrder == Info.ObjectOrder && info.Snapshot?.Id == Info.Snapshot?.Id);
         Info = info;
+        if (Snapshots is null || snapshots.Barrier >= Snapshots.Barrier)
+        {
+            Snapshots = snapshots;
+        }
+    }
+
+    /// <summary>An OSD knows of a change to some volume's snapshots that came after our list was read. It may be one of ours: we look.</summary>
+    internal void OnStale(ObjectPart part)
+    {
+        _stale.Add(part);
+        if (!_learning)
+        {
+            _learning = true;
+            _ = LearnSnapshotsAsync(); // whatever becomes of it, the parts are told
+        }
+    }
+
+    private async Task LearnSnapshotsAsync()
+    {
+        ResultCode result = ResultCode.Ok;
+        Exception? failure = null;
+        try
+        {
+            while (_stale.TrueForAll(part => part.Context.Snapshots is { } used && used.Barrier >= (Snapshots?.Barrier ?? 0)))
+            {
+                await _store!.LearnSnapshotsAsync(this, Snapshots?.Barrier ?? 0);
+            }
+        }
+        catch (VolumeException)
+        {
+            result = ResultCode.IoError; // the volume or the snapshot is gone
+        }
+        catch (ObjectOperationException exception)
+        {
+            result = exception.Result is ResultCode.NotFound ? ResultCode.IoError : exception.Result;
+        }
+#pragma warning disable CA1031 // the callers of the requests that wait are the ones to be told
+        catch (Exception exception)
+        {
+            failure = exception;
+        }
+#pragma warning restore CA1031
+
+        _learning = false;
+        ObjectPart[] parts = [.. _stale];
+        _stale.Clear();
+        foreach (ObjectPart part in parts)
+        {
+            if (result == ResultCode.Ok && failure is null)
+            {
+                part.Send(part.Context with { Snapshots = Snapshots });
+            }
+            else
+            {
+                part.End(result, failure);
+            }
+        }
     }
 
     internal ObjectPart RentPart() => _parts.TryPop(out ObjectPart? part) ? part : new ObjectPart();
@@ -158,7 +231,8 @@ public sealed class Volume
             cached = (index, Info.DataObject(index));
         }
 
-        part.Start(request, _client, Info.PoolId, cached.Name!, new OperationContext(EvenIfFull: evenIfFull), cancellation);
+        part.Start(request, _client, Info.PoolId, cached.Name!, new OperationContext(
+            request.IsWrite || IsReadOnly ? Snapshots : null, Info.Snapshot?.Id, evenIfFull), cancellation);
     }
 
     internal void OnWriteFinished(VolumeRequest request)
@@ -204,6 +278,11 @@ public sealed class Volume
         if (offset < 0 || length < 0 || offset > Info.Size || length > Info.Size - offset)
         {
             return new ValueTask<ResultCode>(ResultCode.Invalid);
+        }
+
+        if (IsReadOnly && kind is not (RequestKind.Read or RequestKind.Extents))
+        {
+            return new ValueTask<ResultCode>(ResultCode.NotPermitted);
         }
 
         VolumeRequest request = RentRequest();

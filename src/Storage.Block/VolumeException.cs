@@ -15,8 +15,11 @@ public enum VolumeProblem
     /// <summary>Somebody else changed the volume meanwhile; look again and retry.</summary>
     Conflict,
 
-    /// <summary>The volume is being removed.</summary>
+    /// <summary>The volume or snapshot is being removed.</summary>
     Removing,
+
+    /// <summary>The volume has snapshots, which go first.</summary>
+    HasSnapshots,
 }
 
 /// <summary>A request about a volume cannot be met; the message says why in terms of what was asked.</summary>

@@ -5,8 +5,8 @@ namespace Storage.Block;
 
 /// <summary>
 /// What is known of a volume. Its header object <c>volume_header.ID</c> keeps it in the attribute <c>volume</c>: version u8,
-/// state u8, object order u8, features u64, size i64, created i64 (milliseconds since 1970 UTC). The attributes <c>lock</c> and
-/// <c>snapshots</c> belong to the exclusive lock's owner and the snapshots.
+/// state u8, object order u8, features u64, size i64, created i64 (milliseconds since 1970 UTC). The attribute <c>snapshots</c>
+/// holds its <see cref="VolumeSnapshots"/>; <c>lock</c> belongs to the exclusive lock's owner.
 /// </summary>
 /// <param name="Name">Its name.</param>
 /// <param name="Id">Names its objects; 16 hexadecimal digits.</param>
@@ -18,6 +18,13 @@ namespace Storage.Block;
 public sealed record VolumeInfo(VolumeName Name, string Id, long PoolId, long Size, int ObjectOrder, long CreatedUnixMilliseconds, bool IsRemoving)
 {
     internal const string HeaderAttribute = "volume";
+
+    /// <summary>Its snapshots.</summary>
+    public VolumeSnapshots Snapshots { get; init; } = VolumeSnapshots.None;
+
+    /// <summary>The snapshot that this is about, whose size <see cref="Size"/> then is; null for the volume itself.</summary>
+    public VolumeSnapshot? Snapshot { get; init; }
+
     private const byte FormatVersion = 1;
 
     /// <summary>Default <see cref="ObjectOrder"/>: 4 MiB.</summary>

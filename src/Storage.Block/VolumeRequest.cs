@@ -36,6 +36,8 @@ internal sealed class VolumeRequest(Volume volume) : IValueTaskSource<ResultCode
 
     public RequestKind Kind { get; private set; }
 
+    public Volume Volume => volume;
+
     public BufferSegment Data { get; private set; }
 
     public VolumeRead? Read { get; private set; }

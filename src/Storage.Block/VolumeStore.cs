@@ -11,7 +11,7 @@ namespace Storage.Block;
 /// The volumes of the cluster's pools: makes, finds, resizes, renames and removes them. A pool's directory is the omap of its object
 /// <c>volume_directory</c>: name → version u8, id (text). Every change is guarded, so administrators may work at the same time.
 /// </summary>
-public sealed class VolumeStore
+public sealed partial class VolumeStore
 {
     private const string Directory = "volume_directory";
     private const byte EntryVersion = 1;
@@ -20,13 +20,16 @@ public sealed class VolumeStore
     private readonly IObjectClient _client;
     private readonly TimeProvider _time;
     private readonly Random _random;
+    private readonly ISnapshotAuthority? _authority;
 
     /// <summary>Creates the store.</summary>
     /// <param name="client">The client.</param>
     /// <param name="time">For times of creation.</param>
     /// <param name="random">For volume ids.</param>
-    public VolumeStore(IObjectClient client, TimeProvider time, Random random)
+    /// <param name="authority">The monitors; null where no snapshots are taken or removed.</param>
+    public VolumeStore(IObjectClient client, TimeProvider time, Random random, ISnapshotAuthority? authority = null)
     {
+        _authority = authority;
         _client = client;
         _time = time;
         _random = random;
@@ -55,7 +58,8 @@ public sealed class VolumeStore
         // The header first: a crash in between leaves a small object that nothing points to, not a name without a volume.
         var header = new ObjectOperation()
             .Add(OperationCode.AssertMissing)
-            .AddAttribute(OperationCode.SetAttribute, VolumeInfo.HeaderAttribute, info.EncodeHeader());
+            .AddAttribute(OperationCode.SetAttribute, VolumeInfo.HeaderAttribute, info.EncodeHeader())
+            .AddAttribute(OperationCode.SetAttribute, VolumeSnapshots.Attribute, info.Snapshots.Encode());
         await RunAsync(pool.Id, info.HeaderObject, header, $"create the header of volume {name}", cancellation);
         byte[] key = Encoding.UTF8.GetBytes(name.Name);
         var entry = new ObjectOperation()
@@ -84,9 +88,7 @@ public sealed class VolumeStore
         string id = await FindIdAsync(pool, name, cancellation);
         VolumeInfo info = await ReadHeaderAsync(pool, name, id, cancellation)
             ?? throw new VolumeException(VolumeProblem.Removing, $"volume {name} has lost its header: its removal was interrupted; remove it again");
-        return name.Snapshot is null
-            ? info
-            : throw new VolumeException(VolumeProblem.NotFound, $"no snapshot {name.Snapshot} of volume {name with { Snapshot = null }}");
+        return name.Snapshot is null ? info : AtSnapshot(info, name.Snapshot);
     }
 
     /// <summary>Opens a volume.</summary>
@@ -96,10 +98,15 @@ public sealed class VolumeStore
     /// <exception cref="VolumeException">There is no such volume, or it is being removed.</exception>
     public async ValueTask<Volume> OpenAsync(VolumeName name, CancellationToken cancellation = default)
     {
+        // The barrier before the list: nothing that was published up to it is left out.
+        PoolInfo pool = await FindPoolAsync(name, cancellation);
         VolumeInfo info = await GetAsync(name, cancellation);
-        return info.IsRemoving
-            ? throw new VolumeException(VolumeProblem.Removing, $"volume {name} is being removed")
-            : new Volume(_client, info);
+        if (info.IsRemoving)
+        {
+            throw new VolumeException(VolumeProblem.Removing, $"volume {name} is being removed");
+        }
+
+        return new Volume(_client, info, await MakeContextAsync(info, pool.SnapshotBarrier, cancellation), this);
     }
 
     /// <summary>Lists the volumes of a pool.</summary>
@@ -151,13 +158,20 @@ public sealed class VolumeStore
         VolumeInfo? info = await ReadHeaderAsync(pool, name, id, cancellation);
         if (info is not null)
         {
+            if (info.Snapshots.All.Count > 0)
+            {
+                throw new VolumeException(
+                    VolumeProblem.HasSnapshots,
+                    $"volume {name} has {info.Snapshots.All.Count} snapshots ({string.Join(", ", info.Snapshots.All.Take(5).Select(snapshot => snapshot.Name))}{(info.Snapshots.All.Count > 5 ? ", ..." : "")}): remove them first");
+            }
+
             if (!info.IsRemoving)
             {
                 // Nobody opens it from here on, so nobody sees it with half of its data.
                 info = await ReplaceHeaderAsync(info, info with { IsRemoving = true }, cancellation);
             }
 
-            await RemoveObjectsAsync(info, 0, progress, cancellation);
+            await RemoveObjectsAsync(new Volume(_client, info), 0, progress, cancellation);
             ResultCode removed = await TryRunAsync(pool.Id, info.HeaderObject, new ObjectOperation().Add(OperationCode.Remove), cancellation, evenIfFull: true);
             ThrowUnless(removed is ResultCode.Ok or ResultCode.NotFound, removed, $"remove the header of volume {name}");
         }
@@ -197,7 +211,7 @@ public sealed class VolumeStore
             }
 
             // Before the header changes: if it were after, a crash in between and a later growth would bring old data back.
-            await TrimAsync(info, size, cancellation);
+            await TrimAsync(await OpenAsync(name, cancellation), size, cancellation);
         }
 
         return await ReplaceHeaderAsync(info, info with { Size = size }, cancellation);
@@ -246,9 +260,25 @@ public sealed class VolumeStore
     public async ValueTask RefreshAsync(Volume volume, CancellationToken cancellation = default)
     {
         VolumeInfo now = volume.Info;
-        using OperationResult result = await ReadHeaderObjectAsync(now.PoolId, now.Id, cancellation);
-        result.ThrowIfFailed($"read the header of volume {now.Name}");
-        volume.Update(VolumeInfo.DecodeHeader(now.Name, now.Id, now.PoolId, result.InlineOf(0)));
+        ClusterMap map = await _client.WaitForMapAsync(Epoch.None, cancellation);
+        if (map.FindPool(now.PoolId) is not { } pool)
+        {
+            throw new VolumeException(VolumeProblem.NotFound, $"the pool of volume {now.Name} is gone");
+        }
+
+        VolumeInfo info = await ReadHeaderAsync(pool, now.Name, now.Id, cancellation)
+            ?? throw new VolumeException(VolumeProblem.NotFound, $"volume {now.Name} is gone");
+        if (now.Snapshot is { } snapshot)
+        {
+            VolumeSnapshot? same = info.Snapshots.All.FirstOrDefault(other => other.Id == snapshot.Id && other.State == SnapshotState.Ready);
+            info = info with
+            {
+                Snapshot = same ?? throw new VolumeException(VolumeProblem.NotFound, $"snapshot {now.Name} is gone"),
+                Size = same.Size,
+            };
+        }
+
+        volume.Update(info, await MakeContextAsync(info, pool.SnapshotBarrier, cancellation));
     }
 
     private static byte[] EncodeEntry(string id) => [EntryVersion, .. Encoding.ASCII.GetBytes(id)];
@@ -312,7 +342,7 @@ public sealed class VolumeStore
         _client.ExecuteAsync(
             pool,
             VolumeInfo.HeaderObjectOf(id),
-            new ObjectOperation().AddAttribute(OperationCode.GetAttribute, VolumeInfo.HeaderAttribute),
+            new ObjectOperation().Add(OperationCode.GetAttributes),
             cancellation);
 
     private async ValueTask<VolumeInfo?> ReadHeaderAsync(PoolInfo pool, VolumeName name, string id, CancellationToken cancellation)
@@ -324,7 +354,11 @@ public sealed class VolumeStore
         }
 
         result.ThrowIfFailed($"read the header of volume {name}");
-        return VolumeInfo.DecodeHeader(name, id, pool.Id, result.InlineOf(0));
+        IReadOnlyDictionary<string, byte[]> attributes = result.AttributesOf(0);
+        return VolumeInfo.DecodeHeader(name, id, pool.Id, attributes.GetValueOrDefault(VolumeInfo.HeaderAttribute)) with
+        {
+            Snapshots = VolumeSnapshots.Decode(name, attributes.GetValueOrDefault(VolumeSnapshots.Attribute)),
+        };
     }
 
     private async ValueTask<VolumeInfo> ReplaceHeaderAsync(VolumeInfo before, VolumeInfo after, CancellationToken cancellation)
@@ -332,7 +366,9 @@ public sealed class VolumeStore
         var operation = new ObjectOperation()
             .Add(OperationCode.AssertExists)
             .AddAttribute(OperationCode.CompareAttribute, VolumeInfo.HeaderAttribute, before.EncodeHeader())
-            .AddAttribute(OperationCode.SetAttribute, VolumeInfo.HeaderAttribute, after.EncodeHeader());
+            .AddAttribute(OperationCode.CompareAttribute, VolumeSnapshots.Attribute, before.Snapshots.Encode())
+            .AddAttribute(OperationCode.SetAttribute, VolumeInfo.HeaderAttribute, after.EncodeHeader())
+            .AddAttribute(OperationCode.SetAttribute, VolumeSnapshots.Attribute, after.Snapshots.Encode());
         ResultCode result = await TryRunAsync(before.PoolId, before.HeaderObject, operation, cancellation, evenIfFull: true);
         if (result is ResultCode.GuardFailed or ResultCode.NotFound)
         {
@@ -343,32 +379,36 @@ public sealed class VolumeStore
         return after;
     }
 
-    private async ValueTask TrimAsync(VolumeInfo info, long size, CancellationToken cancellation)
+    private async ValueTask TrimAsync(Volume volume, long size, CancellationToken cancellation)
     {
+        VolumeInfo info = volume.Info;
         long within = size & (info.ObjectSize - 1);
         if (within != 0)
         {
             var zero = new ObjectOperation().Add(OperationCode.Zero, within, info.ObjectSize - within);
-            ResultCode result = await TryRunAsync(info.PoolId, info.DataObject(size >> info.ObjectOrder), zero, cancellation, evenIfFull: true);
+            ResultCode result = await ChangeDataAsync(volume, size >> info.ObjectOrder, zero, cancellation);
             ThrowUnless(result is ResultCode.Ok or ResultCode.NotFound, result, $"trim volume {info.Name}");
         }
 
-        await RemoveObjectsAsync(info, (size + info.ObjectSize - 1) >> info.ObjectOrder, null, cancellation);
+        await RemoveObjectsAsync(volume, (size + info.ObjectSize - 1) >> info.ObjectOrder, null, cancellation);
     }
 
-    private async ValueTask RemoveObjectsAsync(VolumeInfo info, long first, Action<double>? progress, CancellationToken cancellation)
+    private async ValueTask RemoveObjectsAsync(Volume volume, long first, Action<double>? progress, CancellationToken cancellation) =>
+        await ForEachObjectAsync(volume, first, volume.Info.ObjectCount, static () => new ObjectOperation().Add(OperationCode.Remove), "remove", progress, cancellation);
+
+    private async ValueTask ForEachObjectAsync(
+        Volume volume, long first, long count, Func<ObjectOperation> make, string verb, Action<double>? progress, CancellationToken cancellation)
     {
-        long count = info.ObjectCount;
         var underWay = new Queue<Task<ResultCode>>();
         for (long next = first, done = first; done < count; done++)
         {
             while (next < count && underWay.Count < RemovalsUnderWay)
             {
-                underWay.Enqueue(TryRunAsync(info.PoolId, info.DataObject(next++), new ObjectOperation().Add(OperationCode.Remove), cancellation, evenIfFull: true).AsTask());
+                underWay.Enqueue(ChangeDataAsync(volume, next++, make(), cancellation).AsTask());
             }
 
             ResultCode result = await underWay.Dequeue();
-            ThrowUnless(result is ResultCode.Ok or ResultCode.NotFound, result, $"remove {info.DataObject(done)}");
+            ThrowUnless(result is ResultCode.Ok or ResultCode.NotFound, result, $"{verb} {volume.Info.DataObject(done)}");
             if (((done + 1) & 0xFF) == 0)
             {
                 progress?.Invoke((double)(done + 1 - first) / (count - first));

@@ -244,7 +244,7 @@ public sealed partial class ObjectClient
         OperationContext context = operation.Context;
         OperationFlags flags = (steps.IsWrite ? OperationFlags.Write : OperationFlags.None)
             | (context.EvenIfFull ? OperationFlags.FullTry : OperationFlags.None)
-            | (steps.IsWrite && context.Snapshots is not null ? OperationFlags.Snapshots : OperationFlags.None);
+            | (context.Snapshots is not null ? OperationFlags.Snapshots : OperationFlags.None);
         _body.Clear();
         new OperationRequest
         {

@@ -4,7 +4,8 @@ using Storage.Cluster;
 namespace Storage.Client;
 
 /// <summary>How an operation relates to snapshots, and how it is to be treated. The default is the live object and no snapshots.</summary>
-/// <param name="Snapshots">For writes: the snapshots that exist; the first write after one preserves what was. Null for none.</param>
+/// <param name="Snapshots">For writes: the snapshots that exist; the first write after one preserves what was. Null for none. For reads: refuses
+/// the read, as it does a write, if snapshots were taken or removed since the list was read.</param>
 /// <param name="ReadSnapshot">For reads: the snapshot to read, or null for the live object.</param>
 /// <param name="EvenIfFull">Do it even where the cluster is full; for operations that free space.</param>
 public readonly record struct OperationContext(SnapshotContext? Snapshots = null, ulong? ReadSnapshot = null, bool EvenIfFull = false);

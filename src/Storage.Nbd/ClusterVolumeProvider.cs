@@ -4,13 +4,14 @@ using Storage.Cluster;
 
 namespace Storage.Nbd;
 
-/// <summary>Exports the volumes of a cluster under their names: <c>NAME</c> of the default pool, <c>POOL/NAME</c> of others.</summary>
+/// <summary>Exports the volumes of a cluster under their names: <c>NAME</c> of the default pool, <c>POOL/NAME</c> of others, and
+/// their snapshots as <c>NAME@SNAPSHOT</c>, read-only.</summary>
 public sealed class ClusterVolumeProvider : IVolumeProvider
 {
     private const string BlockApplication = "block";
     private readonly IObjectClient _client;
     private readonly VolumeStore _store;
-    private readonly Dictionary<(long Pool, string Id), Shared> _open = [];
+    private readonly Dictionary<(long Pool, string Id, ulong Snapshot), Shared> _open = [];
 
     /// <summary>Creates the provider.</summary>
     /// <param name="client">The client, on the server's loop.</param>
@@ -29,11 +30,11 @@ public sealed class ClusterVolumeProvider : IVolumeProvider
     {
         if (exportName.Length == 0)
         {
-            throw new VolumeException(VolumeProblem.NotFound, "there is no default export; name a volume, such as NAME or POOL/NAME");
+            throw new VolumeException(VolumeProblem.NotFound, "there is no default export; name a volume, such as NAME, POOL/NAME or NAME@SNAPSHOT");
         }
 
         Volume opened = await _store.OpenAsync(VolumeName.Parse(exportName), cancellation);
-        (long, string) key = (opened.Info.PoolId, opened.Info.Id);
+        (long, string, ulong) key = (opened.Info.PoolId, opened.Info.Id, opened.Info.Snapshot?.Id ?? 0);
         if (_open.TryGetValue(key, out Shared? shared))
         {
             // A resize since then is seen by this connection and by those that come later.

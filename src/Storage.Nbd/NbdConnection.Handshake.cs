@@ -16,8 +16,9 @@ internal sealed partial class NbdConnection
     private bool _structured;
     private string? _contextExport; // export for which base:allocation was agreed on
 
-    private static TransmissionFlags ExportFlags =>
-        TransmissionFlags.HasFlags | TransmissionFlags.SendFlush | TransmissionFlags.SendFua | TransmissionFlags.SendTrim
+    private static TransmissionFlags FlagsOf(Volume volume) => volume.IsReadOnly
+        ? TransmissionFlags.HasFlags | TransmissionFlags.ReadOnly | TransmissionFlags.SendFlush | TransmissionFlags.SendFua | TransmissionFlags.SendCache | TransmissionFlags.CanMultiConn
+        : TransmissionFlags.HasFlags | TransmissionFlags.SendFlush | TransmissionFlags.SendFua | TransmissionFlags.SendTrim
         | TransmissionFlags.SendWriteZeroes | TransmissionFlags.SendFastZero | TransmissionFlags.SendCache | TransmissionFlags.CanMultiConn;
 
     private void SendGreeting()
@@ -160,7 +161,7 @@ internal sealed partial class NbdConnection
         int zeroes = (_clientFlags & HandshakeFlags.NoZeroes) != 0 ? 0 : 124;
         var reply = new byte[10 + zeroes];
         BinaryPrimitives.WriteUInt64BigEndian(reply, (ulong)share.Volume.Size);
-        BinaryPrimitives.WriteUInt16BigEndian(reply.AsSpan(8), (ushort)ExportFlags);
+        BinaryPrimitives.WriteUInt16BigEndian(reply.AsSpan(8), (ushort)FlagsOf(share.Volume));
         _socket.Send(reply);
     }
 
@@ -241,7 +242,7 @@ internal sealed partial class NbdConnection
         var export = new byte[12];
         BinaryPrimitives.WriteUInt16BigEndian(export, (ushort)NbdInfo.Export);
         BinaryPrimitives.WriteUInt64BigEndian(export.AsSpan(2), (ulong)share.Volume.Size);
-        BinaryPrimitives.WriteUInt16BigEndian(export.AsSpan(10), (ushort)ExportFlags);
+        BinaryPrimitives.WriteUInt16BigEndian(export.AsSpan(10), (ushort)FlagsOf(share.Volume));
         Reply(option, NbdOptionReply.Info, export);
         var sizes = new byte[14];
         BinaryPrimitives.WriteUInt16BigEndian(sizes, (ushort)NbdInfo.BlockSize);

@@ -166,6 +166,11 @@ internal sealed partial class NbdConnection
                 return NbdError.Invalid;
         }
 
+        if (_share!.Volume.IsReadOnly && request.Command is NbdCommand.Write or NbdCommand.Trim or NbdCommand.WriteZeroes)
+        {
+            return NbdError.NotPermitted;
+        }
+
         if (offset > (ulong)_exportSize || request.Length > (ulong)_exportSize - offset)
         {
             return request.Command is NbdCommand.Write or NbdCommand.WriteZeroes ? NbdError.NoSpace : NbdError.Invalid;

@@ -47,6 +47,49 @@ public sealed class NbdTests(ClusterFixture cluster)
         });
     }
 
+    [Fact]
+    public async Task ASnapshotIsExportedAsItWasThoughAnOsdIsKilledWhileTheVolumeIsOverwritten()
+    {
+        await cluster.WholeAsync();
+        string volume = await cluster.VolumeAsync("64MiB");
+        string image = cluster.TempFile($"{volume}.img");
+        string later = cluster.TempFile($"{volume}.later.img");
+        await Files.ExtImageAsync(image, 64);
+        await Files.RandomAsync(later, 64 << 20, 2);
+        (await Tool.RunAsync("nbdcopy", image, $"{cluster.Nbd}/{volume}")).Expect();
+        (await cluster.StorageAsync("volume", "snapshot", "create", $"{volume}@before")).Expect();
+
+        string victim = await cluster.PrimaryOsdAsync();
+        Task<Tool.Result> overwrite = Tool.RunAsync("qemu-img", "convert", "-n", "-f", "raw", "-O", "raw", later, $"{cluster.Nbd}/{volume}");
+        await cluster.KillAsync(victim);
+        (await overwrite).Expect();
+        await AssertIdenticalAsync(image, $"{volume}@before");
+        await AssertIdenticalAsync(later, volume);
+        await cluster.StartAsync(victim);
+        await cluster.WaitHealthyAsync();
+        await AssertIdenticalAsync(image, $"{volume}@before");
+
+        // It is read-only, keeps its volume, and gives its space back when it goes.
+        Tool.Result write = await Tool.RunAsync("qemu-io", "-f", "raw", "-c", "write 0 4096", $"{cluster.Nbd}/{volume}@before");
+        Assert.NotEqual(0, write.ExitCode);
+        Tool.Result remove = await cluster.StorageAsync("volume", "rm", volume);
+        Assert.NotEqual(0, remove.ExitCode);
+        Assert.Contains("before", remove.Output + remove.Error, StringComparison.Ordinal);
+        (await cluster.StorageAsync("volume", "snapshot", "rollback", $"{volume}@before")).Expect();
+        await AssertIdenticalAsync(image, volume);
+        (await cluster.StorageAsync("volume", "snapshot", "rm", $"{volume}@before")).Expect();
+        (await cluster.StorageAsync("volume", "rm", volume)).Expect();
+        await cluster.WaitHealthyAsync();
+        File.Delete(image);
+        File.Delete(later);
+    }
+
+    private async Task AssertIdenticalAsync(string image, string export)
+    {
+        Tool.Result result = await Tool.RunAsync("qemu-img", "compare", "-f", "raw", "-F", "raw", image, $"{cluster.Nbd}/{export}");
+        Assert.Contains("identical", result.Expect().Output, StringComparison.Ordinal);
+    }
+
     /// <summary>Copies an image twice: the first pass gives every object a home, the second one is disturbed.</summary>
     private async Task CopyWhileAsync(Func<Task<string>> disturb)
     {

@@ -11,7 +11,7 @@ namespace Storage.Cli.Data;
 /// <summary><c>volume</c>: virtual disks.</summary>
 internal static class VolumeCommands
 {
-    public static Command Build() => StorageCommand.Group("volume", "Volumes: thin virtual disks, served over NBD.", Create(), List(), Info(), Remove(), Resize(), Rename());
+    public static Command Build() => StorageCommand.Group("volume", "Volumes: thin virtual disks, served over NBD.", Create(), List(), Info(), Remove(), Resize(), Rename(), VolumeSnapshotCommands.Build());
 
     private static Argument<string> Name() => new("VOLUME") { Description = "NAME, or POOL/NAME for another pool than 'volumes'." };
 
@@ -98,6 +98,7 @@ internal static class VolumeCommands
                       pool:         {info.Name.Pool} (id {info.PoolId})
                       id:           {info.Id} (data objects volume_data.{info.Id}.*)
                       created:      {Time(info)}{(info.IsRemoving ? "\n  being removed" : "")}
+                      snapshots:    {(info.Snapshots.All.Count == 0 ? "none" : string.Join(", ", info.Snapshots.All.Select(snapshot => snapshot.Name + Describe(snapshot.State))))}
                     """);
             }));
     }
@@ -162,11 +163,11 @@ internal static class VolumeCommands
     }
 
 #pragma warning disable CA1068 // a function reads best as the last argument
-    private static Task RunAsync(Invocation run, CancellationToken cancellation, Func<VolumeStore, Task> function) =>
+    internal static Task RunAsync(Invocation run, CancellationToken cancellation, Func<VolumeStore, Task> function) =>
 #pragma warning restore CA1068
-        DataSession.RunAsync(run, cancellation, client => function(new VolumeStore(client, TimeProvider.System, ClientSession.NewRandom())));
+        DataSession.RunAsync(run, cancellation, client => function(new VolumeStore(client, TimeProvider.System, ClientSession.NewRandom(), new AdminSnapshotAuthority(run.Admin))));
 
-    private static void Print(Invocation run, VolumeInfo info, string text)
+    internal static void Print(Invocation run, VolumeInfo info, string text)
     {
         if (run.Json)
         {
@@ -188,9 +189,43 @@ internal static class VolumeCommands
         writer.WriteNumber("object_size", info.ObjectSize);
         writer.WriteString("created", Time(info));
         writer.WriteBoolean("removing", info.IsRemoving);
+        if (info.Snapshot is { } snapshot)
+        {
+            writer.WriteString("snapshot", snapshot.Name);
+            writer.WriteNumber("snapshot_id", snapshot.Id);
+        }
+
+        writer.WritePropertyName("snapshots");
+        Write(writer, info.Snapshots.All);
         writer.WriteEndObject();
     }
 
-    private static string Time(VolumeInfo info) =>
-        DateTimeOffset.FromUnixTimeMilliseconds(info.CreatedUnixMilliseconds).ToString("yyyy-MM-ddTHH:mm:ssZ", CultureInfo.InvariantCulture);
+    internal static void Write(Utf8JsonWriter writer, IReadOnlyList<VolumeSnapshot> snapshots)
+    {
+        writer.WriteStartArray();
+        foreach (VolumeSnapshot snapshot in snapshots)
+        {
+            writer.WriteStartObject();
+            writer.WriteString("name", snapshot.Name);
+            writer.WriteNumber("id", snapshot.Id);
+            writer.WriteNumber("size", snapshot.Size);
+            writer.WriteString("created", Time(snapshot.CreatedUnixMilliseconds));
+            writer.WriteString("state", snapshot.State switch { SnapshotState.Ready => "ready", SnapshotState.Creating => "creating", _ => "removing" });
+            writer.WriteEndObject();
+        }
+
+        writer.WriteEndArray();
+    }
+
+    internal static string Describe(SnapshotState state) => state switch
+    {
+        SnapshotState.Creating => " (not finished)",
+        SnapshotState.Removing => " (being removed)",
+        _ => "",
+    };
+
+    private static string Time(VolumeInfo info) => Time(info.CreatedUnixMilliseconds);
+
+    internal static string Time(long unixMilliseconds) =>
+        DateTimeOffset.FromUnixTimeMilliseconds(unixMilliseconds).ToString("yyyy-MM-ddTHH:mm:ssZ", CultureInfo.InvariantCulture);
 }

@@ -47,7 +47,7 @@ public readonly ref struct OperationRequest
     /// <summary>Snapshot to read, or <see cref="ObjectId.NoSnapshot"/> for the live object.</summary>
     public ulong ReadSnapshot { get; init; }
 
-    /// <summary>For writes with <see cref="OperationFlags.Snapshots"/>: the pool's <see cref="PoolInfo.SnapshotBarrier"/> up to which
+    /// <summary>For operations with <see cref="OperationFlags.Snapshots"/>: the pool's <see cref="PoolInfo.SnapshotBarrier"/> up to which
     /// <see cref="Snapshots"/> is known to be all there are.</summary>
     public ulong SnapshotBarrier { get; init; }
 
@@ -152,7 +152,8 @@ public enum OperationFlags : ushort
     /// <summary>Do it even where the cluster is full (removals).</summary>
     FullTry = 2,
 
-    /// <summary>The write names the snapshots of what it writes to; without it no clones are made.</summary>
+    /// <summary>The operation names the snapshots of its object and is refused if the pool's barrier has moved on since; without it a write makes
+    /// no clones.</summary>
     Snapshots = 4,
 }
 

@@ -127,6 +127,10 @@ internal sealed partial class PlacementGroup
         {
             RunWrite(operation);
         }
+        else if (!TryJudgeSnapshots(operation, out _, out ResultCode refusal))
+        {
+            Refuse(operation, refusal);
+        }
         else
         {
             RunRead(operation);
