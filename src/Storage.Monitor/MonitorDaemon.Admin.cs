@@ -267,6 +267,10 @@ public sealed partial class MonitorDaemon
             {
                 QueryGroup(PgQueryRequest.Parser.ParseFrom(request.Span).Pgid, reply);
             }
+            else if (TryOrder(method, request.Span, reply))
+            {
+                // The answer comes with the OSD's.
+            }
             else if (_queries.Execute(method, request.Span) is { } message)
             {
                 reply(RpcStatus.Ok, message);
@@ -433,6 +437,11 @@ public sealed partial class MonitorDaemon
             if (message.Type == PgQueryReplyType)
             {
                 daemon.OnPgQueryReply(message.Body);
+                connection.Close();
+            }
+            else if (message.Type == PgCommandReplyType)
+            {
+                daemon.OnPgCommandReply(message.Body);
                 connection.Close();
             }
         }

@@ -152,6 +152,7 @@ public sealed partial class OsdDaemon
     {
         group.Stop();
         _groups.Remove(group.Id);
+        BeginRemoval(group.Id, isMarked: false);
     }
 
     private void SendDueStatistics()

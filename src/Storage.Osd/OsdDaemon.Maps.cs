@@ -20,6 +20,13 @@ public sealed partial class OsdDaemon
                 continue;
             }
 
+            if (PlacementGroup.IsMarkedForRemoval(_store, collection.Group))
+            {
+                _rarePaths.Reached(RarePath.RemovalResumed);
+                BeginRemoval(collection.Group, isMarked: true);
+                continue;
+            }
+
             PlacementGroup? group = PlacementGroup.Load(this, collection.Group, _maps.MapAt);
             if (group is not null)
             {
@@ -163,6 +170,7 @@ public sealed partial class OsdDaemon
         UpdatePeers();
         ApplyWorkSettings();
         ApplyRecoverySettings();
+        ApplySpaceSettings();
         if (IsUp)
         {
             CreateGroups();
@@ -224,6 +232,7 @@ public sealed partial class OsdDaemon
                 var id = new PgId(pool.Id, seed);
                 if (Map.Locate(id).Primary == Id && !_groups.ContainsKey(id))
                 {
+                    FinishRemoval(id);
                     _groups.Add(id, PlacementGroup.Create(this, id, Map, HistoryFromMaps(id, pool), complete: true));
                 }
             }
@@ -279,8 +288,6 @@ public sealed partial class OsdDaemon
     {
         group.Stop();
         _groups.Remove(group.Id);
-        var transaction = new Transaction();
-        transaction.RemoveCollection(new CollectionId(group.Id));
-        _store.Submit(transaction, null, 0);
+        BeginRemoval(group.Id, isMarked: false);
     }
 }

@@ -175,6 +175,9 @@ public sealed partial class OsdDaemon
                 case OsdMessageType.PgQuery:
                     daemon.AnswerQuery(connection, message.Body);
                     break;
+                case OsdMessageType.PgCommand:
+                    daemon.AnswerCommand(connection, message.Body);
+                    break;
                 default:
                     throw new MalformedDataException($"message {(ushort)message.Type:x} from a monitor");
             }

@@ -69,9 +69,10 @@ public sealed partial class OsdDaemon
             if (IsOpen)
             {
                 daemon._control.Clear();
-                daemon._control.WriteByte(1);
+                daemon._control.WriteByte(2);
                 daemon._control.WriteUInt32(daemon.Map!.Epoch.Value);
                 daemon._control.WriteInt64(now.Ticks);
+                daemon.EncodeSpace(daemon._control);
                 _connection!.Send(OsdMessageType.Ping, daemon._control.WrittenSpan);
             }
 

@@ -194,6 +194,9 @@ public sealed partial class OsdDaemon
             case OsdMessageType.PgQuery when connection.Peer.Kind == EntityKind.Monitor:
                 AnswerQuery(connection, message.Body);
                 return;
+            case OsdMessageType.PgCommand when connection.Peer.Kind == EntityKind.Monitor:
+                AnswerCommand(connection, message.Body);
+                return;
             default:
                 break;
         }
@@ -221,14 +224,17 @@ public sealed partial class OsdDaemon
     private void HandlePing(IConnection connection, in Message message)
     {
         var reader = new WireReader(message.Body);
-        reader.ReadVersion(1, "ping");
+        reader.ReadExactVersion(2, "ping");
         Epoch epoch = reader.ReadEpoch();
+        long sent = reader.ReadInt64();
+        TakeSpace(new OsdId((int)connection.Peer.Id), ref reader);
         if (message.Type == OsdMessageType.Ping)
         {
             _control.Clear();
-            _control.WriteByte(1);
+            _control.WriteByte(2);
             _control.WriteUInt32((Map?.Epoch ?? Epoch.None).Value);
-            _control.WriteInt64(reader.ReadInt64());
+            _control.WriteInt64(sent);
+            EncodeSpace(_control);
             connection.Send(OsdMessageType.PingReply, _control.WrittenSpan);
         }
 
@@ -303,6 +309,7 @@ public sealed partial class OsdDaemon
             history.SameIntervalSince = header.Interval;
             history.IntervalUncertain = false;
             history.MapEpoch = Map.Epoch;
+            FinishRemoval(header.Group);
             PlacementGroup group = PlacementGroup.Create(this, header.Group, Map, history, complete: true);
             _groups.Add(header.Group, group);
             group.ApplyMap();

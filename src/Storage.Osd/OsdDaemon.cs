@@ -112,6 +112,7 @@ public sealed partial class OsdDaemon : IPlacementGroupHost
         _running = true;
         _store.Failed += Fail;
         _maps.Load();
+        _fullRatio = _options.FullRatio;
         LoadGroups();
         _listener = _transport.Listen(_options.ListenAddress, Accept);
         _monitor.Connect();

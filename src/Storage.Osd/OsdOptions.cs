@@ -83,6 +83,10 @@ public sealed record OsdOptions
     /// <summary>Objects that one scrub repairs by itself; more damage than that is left for an operator to look at.</summary>
     public int ScrubAutoRepairObjects { get; init; } = 50;
 
+    /// <summary>Use of the disk above which writes that need space are refused, on every member of the PG. Setting <c>mon_osd_full_ratio</c>
+    /// of the cluster takes precedence. Below the store's own limit, which is for what is on its way already.</summary>
+    public double FullRatio { get; init; } = 0.95;
+
     /// <summary>The largest object.</summary>
     public long LargestObjectBytes { get; init; } = 1L << 30;
 

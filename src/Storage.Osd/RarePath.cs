@@ -166,6 +166,18 @@ public enum RarePath
     /// <summary>A scrub was given up because a member said nothing for too long.</summary>
     ScrubTimedOut,
 
+    /// <summary>An operator gave an object up that was found nowhere.</summary>
+    UnfoundGivenUp,
+
+    /// <summary>The removal of a copy went on after a restart.</summary>
+    RemovalResumed,
+
+    /// <summary>A PG came back to an OSD that was still removing its copy of it.</summary>
+    RemovalCutShort,
+
+    /// <summary>A copy's fill stopped because its disk is too full.</summary>
+    BackfillTooFull,
+
     /// <summary>Scrub counted other objects or bytes than the PG's statistics say.</summary>
     ScrubStatisticsWrong,
     /// <summary>A PG was split.</summary>

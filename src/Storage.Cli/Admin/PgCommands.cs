@@ -8,7 +8,8 @@ namespace Storage.Cli.Admin;
 /// <summary><c>pg</c>: placement groups.</summary>
 internal static class PgCommands
 {
-    public static Command Build() => StorageCommand.Group("pg", "Placement groups: where they are and how they do.", List("ls"), List("dump"), Query());
+    public static Command Build() => StorageCommand.Group("pg", "Placement groups: where they are and how they do.", List("ls"), List("dump"), Query(),
+        ScrubCommands.OfGroup(ScrubKind.Shallow), ScrubCommands.OfGroup(ScrubKind.Deep), ScrubCommands.Repair(), ScrubCommands.ListInconsistent(), ScrubCommands.MarkUnfoundLost());
 
     private static Verb List(string name)
     {

@@ -8,7 +8,8 @@ namespace Storage.Cli.Admin;
 /// <summary><c>pool</c>: create, list, change and remove pools.</summary>
 internal static class PoolCommands
 {
-    public static Command Build() => StorageCommand.Group("pool", "Pools: where objects live and how many copies there are.", Create(), List(), Remove(), Set());
+    public static Command Build() => StorageCommand.Group("pool", "Pools: where objects live and how many copies there are.", Create(), List(), Remove(), Set(),
+        ScrubCommands.OfPool(Storage.Rpc.Admin.ScrubKind.Shallow), ScrubCommands.OfPool(Storage.Rpc.Admin.ScrubKind.Deep));
 
     private static Verb Create()
     {

@@ -252,6 +252,12 @@ public sealed record PgStatistics(
     /// <summary>Removed snapshots of which it still holds clones.</summary>
     public long SnapshotsToTrim { get; init; }
 
+    /// <summary>When the last scrub ended, in milliseconds since the Unix epoch.</summary>
+    public long LastScrub { get; init; }
+
+    /// <summary>When the last deep scrub ended, in milliseconds since the Unix epoch.</summary>
+    public long LastDeepScrub { get; init; }
+
     internal void Encode(WireWriter writer)
     {
         writer.WriteInt64(Group.Pool);
@@ -269,6 +275,8 @@ public sealed record PgStatistics(
         writer.WriteInt64(ScrubErrors);
         PurgedSnapshots.Encode(writer);
         writer.WriteInt64(SnapshotsToTrim);
+        writer.WriteInt64(LastScrub);
+        writer.WriteInt64(LastDeepScrub);
     }
 
     internal static PgStatistics Decode(ref WireReader reader) => new(
@@ -286,6 +294,8 @@ public sealed record PgStatistics(
     {
         PurgedSnapshots = SnapshotIntervals.Decode(ref reader),
         SnapshotsToTrim = reader.ReadInt64(),
+        LastScrub = reader.ReadInt64(),
+        LastDeepScrub = reader.ReadInt64(),
     };
 
     private static void EncodeSet(WireWriter writer, IReadOnlyList<OsdId> osds)
@@ -336,7 +346,7 @@ public sealed record OsdStatistics(
     long RepairedErrors,
     IReadOnlyList<PgStatistics> Groups)
 {
-    private const byte FormatVersion = 2;
+    private const byte FormatVersion = 3;
 
     /// <summary>Writes the message.</summary>
     /// <param name="writer">Where to.</param>

@@ -197,6 +197,8 @@ internal sealed partial class AdminQueries(MapState state, MapLeader leader, Fun
             info.Unfound = (ulong)report.UnfoundObjects;
             info.Version = report.LastUpdate.ToString();
             info.ScrubErrors = (ulong)report.ScrubErrors;
+            info.LastScrubUnixMs = report.LastScrub;
+            info.LastDeepScrubUnixMs = report.LastDeepScrub;
         }
 
         return info;

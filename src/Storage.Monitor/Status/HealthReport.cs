@@ -9,6 +9,7 @@ namespace Storage.Monitor.Status;
 public static class HealthReport
 {
     private const int MostDetails = 50;
+    private const long ManyRepairs = 10;
 
     /// <summary>All checks.</summary>
     /// <param name="state">The replicated state.</param>
@@ -95,10 +96,15 @@ public static class HealthReport
 
     private static void JudgeReadErrors(List<HealthFinding> findings, ClusterMap map, ClusterStatistics statistics)
     {
-        OsdStatistics[] bad = [.. map.Osds.Select(osd => statistics.Of(osd.Id)).OfType<OsdStatistics>().Where(report => report.ReadErrors > 0)];
-        Add(findings, "OSD_READ_ERRORS", HealthLevel.Warn, $"{bad.Sum(report => report.ReadErrors)} read errors on {Plural(bad.Length, "osd")}",
-            [.. bad.Select(report => $"{report.Osd} met {report.ReadErrors} checksum or disk errors, {report.RepairedErrors} repaired from other copies")],
-            "a disk that goes on like this is dying: mark its OSD out and replace it");
+        OsdStatistics[] reports = [.. map.Osds.Select(osd => statistics.Of(osd.Id)).OfType<OsdStatistics>()];
+        OsdStatistics[] open = [.. reports.Where(report => report.ReadErrors > report.RepairedErrors)];
+        Add(findings, "OSD_READ_ERRORS", HealthLevel.Warn, $"{open.Sum(report => report.ReadErrors - report.RepairedErrors)} read errors on {Plural(open.Length, "osd")} not repaired",
+            [.. open.Select(report => $"{report.Osd} met {report.ReadErrors} checksum or disk errors, {report.RepairedErrors} repaired from other copies")],
+            "repair follows by itself while another copy is good; pg list-inconsistent tells of which objects none is");
+        OsdStatistics[] many = [.. reports.Where(report => report.RepairedErrors >= ManyRepairs)];
+        Add(findings, "OSD_TOO_MANY_REPAIRS", HealthLevel.Warn, $"{Plural(many.Length, "osd")} with {ManyRepairs} or more repaired read errors",
+            [.. many.Select(report => $"{report.Osd}: {report.RepairedErrors} objects were repaired from other copies since it started")],
+            "the disk is probably dying: mark its OSD out and replace it; or, once the cause is removed, osd clear-errors");
     }
 
     private static void JudgeGroups(List<HealthFinding> findings, PgView[] views)
@@ -118,11 +124,17 @@ public static class HealthReport
         Add(findings, "OSD_SCRUB_ERRORS", HealthLevel.Error, $"{damaged.Sum(view => view.Report?.ScrubErrors ?? 0)} scrub errors",
             [.. damaged.Select(Describe)], "see PG_DAMAGED");
         Add(findings, "PG_DAMAGED", HealthLevel.Error, $"Possible data damage: {Plural(damaged.Length, "pg")} inconsistent",
-            [.. damaged.Select(Describe)], "copies differ and could not be repaired; a deep scrub tells which objects");
+            [.. damaged.Select(Describe)], "pg list-inconsistent PG tells which objects and copies; pg repair PG replaces what is certainly bad; where no copy is certain, choose one with --trust");
+        PgView[] tooFull = [.. views.Where(view => view.Is("backfill_toofull"))];
+        Add(findings, "PG_BACKFILL_FULL", HealthLevel.Warn, $"{Plural(tooFull.Length, "pg")} cannot be filled: an osd is too full",
+            [.. tooFull.Select(Describe)], "see OSD_BACKFILLFULL: add OSDs, or move data by reweight");
+        PgView[] recoveryFull = [.. views.Where(view => view.Is("recovery_toofull"))];
+        Add(findings, "PG_RECOVERY_FULL", HealthLevel.Error, $"{Plural(recoveryFull.Length, "pg")} cannot recover: an osd is full",
+            [.. recoveryFull.Select(Describe)], "see OSD_FULL: delete data or add OSDs");
         PgView[] unfound = [.. views.Where(view => view.Report is { UnfoundObjects: > 0 })];
         Add(findings, "OBJECT_UNFOUND", HealthLevel.Error, $"{unfound.Sum(view => view.Report!.UnfoundObjects)} objects have no known copy",
             [.. unfound.Select(view => $"pg {view.Group}: {view.Report!.UnfoundObjects} unfound")],
-            "start the OSDs that are down; only when they are gone for good declare them lost");
+            "pg query tells which OSDs may have them: start those; only when they are gone for good, osd lost and then pg mark-unfound-lost");
 
         static string Describe(PgView view) => $"pg {view.Group} is {view.State}, acting [{string.Join(',', view.Mapping.Acting.Select(osd => osd.Value))}]";
     }

@@ -103,6 +103,12 @@ internal interface IPlacementGroupHost
     /// <summary>This OSD's disk is too full to take copies on.</summary>
     bool IsBackfillFull { get; }
 
+    /// <summary>Bytes that writes may still add to an OSD's disk, as far as is known; negative if it is full.</summary>
+    long FreeBytes(OsdId osd);
+
+    /// <summary>Data was sent to an OSD that it has not accounted for yet.</summary>
+    void Spend(OsdId osd, int bytes);
+
     /// <summary>The wall clock, in milliseconds since the Unix epoch; only schedules and what operators see may depend on it.</summary>
     long UnixMilliseconds { get; }
 

@@ -35,8 +35,12 @@ internal readonly record struct CloneEffect(ulong Snapshot, LogEntryKind Kind, P
 /// <param name="Clones">What happened to clones of the object in the same transaction.</param>
 internal sealed record PgLogEntry(PgVersion Version, PgVersion Prior, ObjectId Object, LogEntryKind Kind, OperationId Operation, byte[] Reply, CloneEffect[] Clones)
 {
-    private const byte FormatVersion = 2;
+    private const byte FormatVersion = 3;
+    private const byte LostBit = 0x80;
     private static readonly ObjectId s_nothing = new("", 0, 0);
+
+    /// <summary>An operator gave the object's newest version up: members get no data, and what they hold of the object does not count.</summary>
+    public bool IsLost { get; init; }
 
     /// <summary>A client asked for it.</summary>
     public bool IsClients => Operation.Sequence != 0;
@@ -52,7 +56,7 @@ internal sealed record PgLogEntry(PgVersion Version, PgVersion Prior, ObjectId O
         writer.WriteByte(FormatVersion);
         writer.WriteVersion(Version);
         writer.WriteVersion(Prior);
-        writer.WriteByte((byte)Kind);
+        writer.WriteByte((byte)((byte)Kind | (IsLost ? LostBit : 0)));
         writer.WriteUInt64(Operation.Client);
         writer.WriteUInt64(Operation.Sequence);
         Object.Encode(writer);
@@ -68,10 +72,11 @@ internal sealed record PgLogEntry(PgVersion Version, PgVersion Prior, ObjectId O
 
     public static PgLogEntry Decode(ref WireReader reader)
     {
-        reader.ReadVersion(FormatVersion, "log entry");
+        reader.ReadExactVersion(FormatVersion, "log entry");
         PgVersion version = reader.ReadPgVersion();
         PgVersion prior = reader.ReadPgVersion();
-        var kind = (LogEntryKind)reader.ReadByte();
+        byte what = reader.ReadByte();
+        var kind = (LogEntryKind)(what & ~LostBit);
         var operation = new OperationId(reader.ReadUInt64(), reader.ReadUInt64());
         ObjectId id = ObjectId.Decode(ref reader);
         ReadOnlySpan<byte> reply = reader.ReadBytes();
@@ -87,7 +92,7 @@ internal sealed record PgLogEntry(PgVersion Version, PgVersion Prior, ObjectId O
         }
 
         return kind is LogEntryKind.Modify or LogEntryKind.Delete or LogEntryKind.Elsewhere
-            ? new PgLogEntry(version, prior, id, kind, operation, reply.IsEmpty ? [] : reply.ToArray(), clones)
+            ? new PgLogEntry(version, prior, id, kind, operation, reply.IsEmpty ? [] : reply.ToArray(), clones) { IsLost = (what & LostBit) != 0 }
             : throw new MalformedDataException($"log entry {version} of unknown kind {(byte)kind}");
     }
 }

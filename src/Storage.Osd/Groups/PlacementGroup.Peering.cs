@@ -621,8 +621,6 @@ internal sealed partial class PlacementGroup
 
         _host.Reached(RarePath.StrayRemoved);
         _removed = true;
-        _transaction.RemoveCollection(_collection);
-        SubmitMeta(_transaction, CommitKind.Removed);
         _host.Removed(this);
     }
 

@@ -81,6 +81,11 @@ internal sealed partial class PlacementGroup
 
                 if (MissingCopies > 0)
                 {
+                    if (_host.FreeBytes(_host.Self) < 0 ? _missing.Count > 0 : _peers.Values.Any(peer => peer.IsActivated && peer.Missing.Count > 0 && _host.FreeBytes(peer.Osd) < 0))
+                    {
+                        Add("recovery_toofull");
+                    }
+
                     Add(_recovering.Count > 0 ? "recovering" : _unfound.Count > 0 ? "recovery_unfound" : _recoveryReservation.IsGranted ? "recovering" : "recovery_wait");
                 }
 
@@ -120,6 +125,8 @@ internal sealed partial class PlacementGroup
         {
             PurgedSnapshots = _purged,
             SnapshotsToTrim = (long)SnapshotsToTrim.Count,
+            LastScrub = _info.LastScrub,
+            LastDeepScrub = _info.LastDeepScrub,
         };
     }
 
@@ -143,6 +150,7 @@ internal sealed partial class PlacementGroup
             json.WriteNumber("objects_missing_here", _missing.Count);
             json.WriteNumber("copies_missing", MissingCopies);
             json.WriteNumber("objects_unfound", _unfound.Count);
+            WriteUnfound(json);
             json.WriteNumber("objects_recovering", _recovering.Count);
             json.WriteNumber("writes_in_flight", _inFlight.Count);
             json.WriteNumber("operations_waiting", WaitingOperations);

@@ -45,10 +45,18 @@ internal sealed partial class PlacementGroup
     {
         _recoverFirst.Enqueue(id);
         Recover();
-        if (_unfound.Contains(id) && _damaged.Contains(id))
+        if (_unfound.Contains(id))
         {
-            Storage.Messaging.ResultCode result = Storage.Messaging.ResultCode.IoError;
-            FailWaiting(id, result);
+            FailIfHopeless(id);
+        }
+    }
+
+    // All copies there are cannot be read. While another one may come back, operations wait for it.
+    private void FailIfHopeless(ObjectId id)
+    {
+        if (_damaged.Contains(id) && UnaskedHolders().Count == 0)
+        {
+            FailWaiting(id, Storage.Messaging.ResultCode.IoError);
         }
     }
 
@@ -188,10 +196,7 @@ internal sealed partial class PlacementGroup
             EndRecovery(recovery);
             _unfound.Add(id);
             _host.Reached(RarePath.ObjectUnfound);
-            if (_damaged.Contains(id))
-            {
-                FailWaiting(id, Storage.Messaging.ResultCode.IoError);
-            }
+            FailIfHopeless(id);
 
             _host.StateChanged();
             return;

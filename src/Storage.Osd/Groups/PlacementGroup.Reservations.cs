@@ -169,6 +169,7 @@ internal sealed partial class PlacementGroup
 
     private void SuspendTooFull(Reservation reservation)
     {
+        _host.Reached(RarePath.BackfillTooFull);
         Unreserve(reservation);
         reservation.Stage = ReservationStage.TooFull;
         reservation.At = _host.Now;

@@ -112,6 +112,9 @@ internal sealed partial class PlacementGroup
     /// <summary>A scrub was asked for and has not begun.</summary>
     public bool IsScrubWanted => _scrubWish.IsSome;
 
+    /// <summary>Objects whose copy here cannot be read.</summary>
+    public int DamagedObjects => _damaged.Count;
+
     /// <summary>Objects found wrong and not repaired.</summary>
     public long ErrorsFound => _info.ScrubErrors;
 

@@ -58,8 +58,9 @@ internal sealed partial class PlacementGroup
         InFlightWrite write = _writePool.TryPop(out InFlightWrite? pooled) ? pooled : new InFlightWrite();
         var evaluation = new WriteEvaluation(_host.Store, _collection, _host.Options.LargestObjectBytes, LocalVersion(operation.Object), head, _pool, operation, write.Transaction, _steps);
         ResultCode result = evaluation.Run();
-        if (result == ResultCode.Ok && evaluation.Grows && (_map.Flags & ClusterFlags.Full) != 0 && (operation.Flags & OperationFlags.FullTry) == 0)
+        if (result == ResultCode.Ok && evaluation.Grows && (operation.Flags & OperationFlags.FullTry) == 0 && !HasRoom(operation.Data.Length))
         {
+            _host.Reached(RarePath.NoSpace);
             result = ResultCode.NoSpace;
         }
 
@@ -89,6 +90,26 @@ internal sealed partial class PlacementGroup
         }
 
         Commit(operation, write, in evaluation, in head, newest);
+    }
+
+    // A write that would not fit on some member goes to none.
+    private bool HasRoom(int bytes)
+    {
+        bytes += bytes > 0 ? Storage.ObjectStore.StoreLimits.BlockSize * 2 : 0; // its ends take whole blocks
+        if ((_map.Flags & ClusterFlags.Full) != 0 || _host.FreeBytes(_host.Self) < bytes)
+        {
+            return false;
+        }
+
+        foreach (PeerState peer in _peers.Values)
+        {
+            if (peer.IsActivated && _host.FreeBytes(peer.Osd) < bytes)
+            {
+                return false;
+            }
+        }
+
+        return true;
     }
 
     private void Commit(ClientOperation operation, InFlightWrite write, in WriteEvaluation evaluation, in SnapHead head, ulong newest)
@@ -217,6 +238,7 @@ internal sealed partial class PlacementGroup
         _pieces.Clear();
         if (withData)
         {
+            _host.Spend(peer.Osd, write.Transaction.DataLength);
             write.Transaction.Encode(body);
             foreach (ref readonly TransactionStep step in write.Transaction.Steps)
             {
@@ -585,8 +607,13 @@ internal sealed partial class PlacementGroup
 
     private bool TryApply(StalledWrite write)
     {
-        Invariant.Holds(!_missing.ContainsKey(write.Entry.Object));
-        Invariant.Holds(write.WithData || !_info.Covers(write.Entry.Object));
+        if (write.Entry.IsLost)
+        {
+            Require(write.Entry.Object, write.Entry.VersionAfter);
+        }
+
+        Invariant.Holds(write.Entry.IsLost || !_missing.ContainsKey(write.Entry.Object));
+        Invariant.Holds(write.Entry.IsLost || write.WithData || !_info.Covers(write.Entry.Object));
         _behindMissing.Clear();
         if (write.Behind.Length > 0)
         {

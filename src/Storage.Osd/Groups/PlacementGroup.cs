@@ -55,6 +55,7 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
 
     private const string InfoAttribute = "info";
     private const string HistoryAttribute = "history";
+    private const string RemovingAttribute = "removing";
 
     /// <summary>Holds info, history, log and missing set. Client objects have a name, so this id is free; it sorts first.</summary>
     public static readonly ObjectId MetaObject = new("", 0, 0);
@@ -142,6 +143,17 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
         group.SubmitMeta(group._transaction);
         return group;
     }
+
+    /// <summary>Marks a copy as one that answers for nothing and is being removed.</summary>
+    public static void MarkForRemoval(Transaction transaction, PgId id)
+    {
+        var collection = new CollectionId(id);
+        transaction.Touch(collection, MetaObject);
+        transaction.SetAttribute(collection, MetaObject, RemovingAttribute, new byte[] { 1 });
+    }
+
+    /// <summary>Whether the removal of a copy had begun.</summary>
+    public static bool IsMarkedForRemoval(IObjectStore store, PgId id) => store.TryGetAttribute(new CollectionId(id), MetaObject, RemovingAttribute, out _);
 
     /// <summary>Loads a PG from the store, as of the map it last took account of.</summary>
     /// <returns>The group, or null if the collection holds no PG (its creation never became durable).</returns>
@@ -600,7 +612,6 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
         ReplicaActivated,
         PushApplied,
         BackfillProgress,
-        Removed,
         ScrubMarked,
     }
 
@@ -609,7 +620,7 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
 
     private void HandleCommit(in PendingCommit commit)
     {
-        if (!Mutations.Active(Mutation.CommitsOfOtherIntervals) && commit.Interval != _history.SameIntervalSince && commit.Kind != CommitKind.Removed)
+        if (!Mutations.Active(Mutation.CommitsOfOtherIntervals) && commit.Interval != _history.SameIntervalSince)
         {
             return; // what it was for ended with its interval
         }

@@ -88,10 +88,16 @@ public static class OsdMessageType
     /// <summary>Primary → member: when the PG was scrubbed, and what is wrong with it.</summary>
     public const MessageType ScrubState = (MessageType)0x396;
 
+    /// <summary>Monitor → OSD: an operator's order; body: version u8, request id u64, pool i64, seed u32, command u8, argument i32. No group header.</summary>
+    public const MessageType PgCommand = (MessageType)0x39A;
+
+    /// <summary>Answer; body: version u8, request id u64, done (bool), text.</summary>
+    public const MessageType PgCommandReply = (MessageType)0x39B;
+
     /// <summary>Last of scrub's messages.</summary>
     public const MessageType LastOfScrub = (MessageType)0x399;
 
-    /// <summary>OSD → OSD: sign of life; body: version u8, epoch u32, sent (ticks, i64).</summary>
+    /// <summary>OSD → OSD: sign of life; body: version u8, epoch u32, sent (ticks, i64), bytes until the sender is full (i64).</summary>
     public const MessageType Ping = (MessageType)0x320;
 
     /// <summary>Answer; same body.</summary>

@@ -151,6 +151,30 @@ public sealed partial class AdminClient(RpcChannel channel, TimeSpan? timeout = 
     public Task<PgQueryReply> PgQueryAsync(PgQueryRequest request, CancellationToken cancellation = default) =>
         channel.UnaryAsync(AdminMethods.PgQuery, request, _repeatable, cancellation);
 
+    /// <summary>Orders scrubs of PGs; they begin when the PGs are clean and their OSDs have a place.</summary>
+    /// <param name="request">See admin.proto.</param>
+    /// <param name="cancellation">Gives the call up.</param>
+    public Task<PgScrubReply> PgScrubAsync(PgScrubRequest request, CancellationToken cancellation = default) =>
+        channel.UnaryAsync(AdminMethods.PgScrub, request, _repeatable, cancellation);
+
+    /// <summary>The objects of a PG that scrub found wrong, as JSON.</summary>
+    /// <param name="request">See admin.proto.</param>
+    /// <param name="cancellation">Gives the call up.</param>
+    public Task<PgQueryReply> PgListInconsistentAsync(PgQueryRequest request, CancellationToken cancellation = default) =>
+        channel.UnaryAsync(AdminMethods.PgListInconsistent, request, _repeatable, cancellation);
+
+    /// <summary>Gives unfound objects up.</summary>
+    /// <param name="request">See admin.proto.</param>
+    /// <param name="cancellation">Gives the call up.</param>
+    public Task<ChangeReply> PgMarkUnfoundLostAsync(PgMarkUnfoundLostRequest request, CancellationToken cancellation = default) =>
+        channel.UnaryAsync(AdminMethods.PgMarkUnfoundLost, request, _once, cancellation);
+
+    /// <summary>Read errors of OSDs count from now on.</summary>
+    /// <param name="request">See admin.proto.</param>
+    /// <param name="cancellation">Gives the call up.</param>
+    public Task<OsdIdsReply> OsdClearErrorsAsync(OsdIdsRequest request, CancellationToken cancellation = default) =>
+        channel.UnaryAsync(AdminMethods.OsdClearErrors, request, _repeatable, cancellation);
+
     /// <summary>The cluster map of an epoch.</summary>
     /// <param name="request">See admin.proto.</param>
     /// <param name="cancellation">Gives the call up.</param>

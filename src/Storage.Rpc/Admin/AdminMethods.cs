@@ -78,6 +78,19 @@ public static partial class AdminMethods
     /// <summary>Everything about one placement group, as JSON.</summary>
     public static Method<PgQueryRequest, PgQueryReply> PgQuery { get; } = Unary("PgQuery", PgQueryRequest.Parser, PgQueryReply.Parser);
 
+    /// <summary>Orders scrubs.</summary>
+    public static Method<PgScrubRequest, PgScrubReply> PgScrub { get; } = Unary("PgScrub", PgScrubRequest.Parser, PgScrubReply.Parser);
+
+    /// <summary>The objects of a PG that scrub found wrong, as JSON.</summary>
+    public static Method<PgQueryRequest, PgQueryReply> PgListInconsistent { get; } = Unary("PgListInconsistent", PgQueryRequest.Parser, PgQueryReply.Parser);
+
+    /// <summary>Gives unfound objects up.</summary>
+    public static Method<PgMarkUnfoundLostRequest, ChangeReply> PgMarkUnfoundLost { get; } =
+        Unary("PgMarkUnfoundLost", PgMarkUnfoundLostRequest.Parser, ChangeReply.Parser);
+
+    /// <summary>Read errors count from now on.</summary>
+    public static Method<OsdIdsRequest, OsdIdsReply> OsdClearErrors { get; } = Unary("OsdClearErrors", OsdIdsRequest.Parser, OsdIdsReply.Parser);
+
     /// <summary>The cluster map of an epoch.</summary>
     public static Method<MapGetRequest, MapGetReply> MapGet { get; } = Unary("MapGet", MapGetRequest.Parser, MapGetReply.Parser);
 

@@ -109,6 +109,15 @@ internal sealed class OsdNode : SimulatedNode
     /// <summary>What is wrong with what this OSD keeps of a PG for snapshots.</summary>
     public string? FindSnapshotFault(PgId group, SnapshotIntervals live) => _daemon?.FindSnapshotFault(group, live);
 
+    /// <summary>What scrub knows of a PG; null if this OSD does not run or does not hold it.</summary>
+    public ScrubStatus? ScrubStatusOf(PgId group) => _daemon?.ScrubStatusOf(group);
+
+    /// <summary>Orders a deep scrub that repairs.</summary>
+    public void Repair(PgId group) => _daemon?.Repair(group);
+
+    /// <summary>What scrub found wrong.</summary>
+    public string? ListInconsistent(PgId group) => _daemon?.ListInconsistent(group);
+
     /// <summary>Explains a PG.</summary>
     public string? Explain(PgId group) => _daemon?.Explain(group);
 

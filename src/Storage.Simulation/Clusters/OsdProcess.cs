@@ -38,6 +38,10 @@ internal sealed class OsdProcess
             LeaseLength = scenario.LeaseLength,
             HeartbeatGrace = scenario.HeartbeatGrace,
             HeartbeatInterval = scenario.HeartbeatGrace / 4,
+            ScrubInterval = TimeSpan.FromSeconds(7),
+            DeepScrubInterval = TimeSpan.FromSeconds(20),
+            ScrubChunkObjects = 3,
+            ScrubTimeout = TimeSpan.FromSeconds(20),
         };
         var daemon = new OsdDaemon(loop, transport, node.Store!, options, node.Cluster.NextRandom(), logger);
         var process = new OsdProcess(node, daemon);
@@ -47,7 +51,7 @@ internal sealed class OsdProcess
 
     /// <summary>What this OSD says of a PG; null if it does not know it.</summary>
     public GroupState? StateOf(PgId group) => _daemon.StateOf(group) is { } text
-        ? new GroupState(text, _daemon.Map?.Epoch ?? Epoch.None, text == "active+clean" || text.StartsWith("active+clean+scrubbing", StringComparison.Ordinal))
+        ? new GroupState(text, _daemon.Map?.Epoch ?? Epoch.None, text is "active+clean" or "active+clean+scrubbing" or "active+clean+scrubbing+deep" or "active+clean+scrubbing+deep+repair")
         : null;
 
     /// <summary>How often this life took each rare path; asked once, when it ends.</summary>
@@ -64,6 +68,15 @@ internal sealed class OsdProcess
 
     /// <summary>What is wrong with what this OSD keeps of a PG for snapshots.</summary>
     public string? FindSnapshotFault(PgId group, SnapshotIntervals live) => _daemon.FindSnapshotFault(group, live);
+
+    /// <summary>What scrub knows of a PG; null if this OSD does not hold it.</summary>
+    public ScrubStatus? ScrubStatusOf(PgId group) => _daemon.ScrubStatusOf(group);
+
+    /// <summary>Orders a deep scrub that repairs.</summary>
+    public void Repair(PgId group) => _daemon.RequestScrub(group, deep: true, repair: true);
+
+    /// <summary>What scrub found wrong.</summary>
+    public string? ListInconsistent(PgId group) => _daemon.ListInconsistentJson(group);
 
     /// <summary>Explains a PG.</summary>
     public string? Explain(PgId group) => _daemon.QueryJson(group);

@@ -1,4 +1,5 @@
 using System.Globalization;
+using Storage.Cluster;
 using Storage.Messaging;
 using Storage.Simulation.Clusters;
 using Storage.Simulation.Faults;
@@ -209,6 +210,8 @@ public sealed class SimulationRun
         MonitorComparison.Compare(cluster);
         if (cluster.Osds.Count > 0)
         {
+            ScrubAll(cluster);
+
             // Disks settle what was under way, then all copies are compared.
             RunFor(cluster, TimeSpan.FromSeconds(2));
             CopyComparison.Compare(cluster);
@@ -219,6 +222,36 @@ public sealed class SimulationRun
         {
             throw new SimulationFailedException($"{cluster.Buffers.Outstanding} buffers were not given back");
         }
+    }
+
+    // What bit flips are left, a deep scrub of everything has to find and repair; nothing else may be wrong.
+    private void ScrubAll(SimulatedCluster cluster)
+    {
+        PoolInfo pool = cluster.NewestMap!.FindPool(cluster.Pool)!;
+        bool flipped = cluster.Osds.Any(osd => osd.HasFlips);
+        var groups = new List<(PgId Group, long Before)>();
+        for (uint seed = 0; seed < (uint)pool.PgCount; seed++)
+        {
+            var group = new PgId(pool.Id, seed);
+            OsdNode primary = PrimaryOf(group);
+            groups.Add((group, primary.ScrubStatusOf(group)!.Value.LastDeepScrub));
+            primary.Repair(group);
+        }
+
+        Await(cluster, () => groups.TrueForAll(entry => PrimaryOf(entry.Group).ScrubStatusOf(entry.Group) is { IsPending: false } status && status.LastDeepScrub > entry.Before),
+            cluster.Loop.Now + TimeSpan.FromSeconds(120), "not every PG was deep-scrubbed");
+        Await(cluster, cluster.IsClean, cluster.Loop.Now + TimeSpan.FromSeconds(60), "not clean after the last scrub");
+        foreach ((PgId group, _) in groups)
+        {
+            if (PrimaryOf(group).ScrubStatusOf(group)!.Value.Errors > 0)
+            {
+                throw new SimulationFailedException($"pg {group} is not right after repair: {PrimaryOf(group).ListInconsistent(group)}");
+            }
+        }
+
+        _coverage.Count(flipped ? "check.scrubbed_after_flips" : "check.scrubbed");
+
+        OsdNode PrimaryOf(PgId group) => cluster.Osds[cluster.NewestMap!.Locate(group).Primary.Value];
     }
 
     private void RunFor(SimulatedCluster cluster, TimeSpan span)

@@ -56,6 +56,8 @@ public sealed class OsdCluster
 
     public OsdDaemon Daemon(int osd) => _nodes[osd].Daemon!;
 
+    public MemoryDisk Disk(int osd) => _nodes[osd].Disk;
+
     public MemoryObjectStore Store(int osd) => _nodes[osd].Store!;
 
     public bool IsAlive(int osd) => _nodes[osd].Daemon is not null;
