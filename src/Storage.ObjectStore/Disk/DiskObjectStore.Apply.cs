@@ -173,7 +173,7 @@ public sealed partial class DiskObjectStore
 
                 if (id.Name.Length > 0)
                 {
-                    MoveObject(Load(source, id), Load(destination, id));
+                    MoveObject(LoadToChange(source, id), LoadToChange(destination, id));
                 }
             }
 
