@@ -17,8 +17,8 @@ internal sealed record BenchSettings
 
     public int SmallObjects { get; init; } = 100_000;
 
-    /// <summary>Memory target of the process; 0 for the store's default.</summary>
-    public long Memory { get; init; }
+    /// <summary>Memory target of the process.</summary>
+    public long Memory { get; init; } = 1L << 30;
 
     public Disk.WriteBackPlace Place { get; init; }
 

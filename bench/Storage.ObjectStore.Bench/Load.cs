@@ -13,6 +13,8 @@ internal abstract class Load(DiskObjectStore store, int depth) : IStoreCompletio
     private Meter? _meter;
     private long _until;
     private int _running;
+    private bool _starting;
+    private readonly Stack<int> _ended = new(); // inside Start: what memory answers at once must not pile up on the stack
 
     protected DiskObjectStore Store => store;
 
@@ -57,11 +59,37 @@ internal abstract class Load(DiskObjectStore store, int depth) : IStoreCompletio
     {
         Started++;
         _started[slot] = Stopwatch.GetTimestamp();
+        _starting = true;
         Start(slot);
+        while (_ended.TryPop(out int ended))
+        {
+            _meter!.Add(_started[ended]);
+            if (Started >= Limit || Stopwatch.GetTimestamp() >= _until)
+            {
+                _running--;
+                continue;
+            }
+
+            Started++;
+            _started[ended] = Stopwatch.GetTimestamp();
+            Start(ended);
+        }
+
+        _starting = false;
+        if (_running == 0)
+        {
+            _done.TrySetResult();
+        }
     }
 
     private void End(int slot)
     {
+        if (_starting)
+        {
+            _ended.Push(slot);
+            return;
+        }
+
         _meter!.Add(_started[slot]);
         if (Started < Limit && Stopwatch.GetTimestamp() < _until)
         {
@@ -69,7 +97,7 @@ internal abstract class Load(DiskObjectStore store, int depth) : IStoreCompletio
         }
         else if (--_running == 0)
         {
-            _done.SetResult();
+            _done.TrySetResult();
         }
     }
 }

@@ -13,6 +13,7 @@ internal sealed class Meter
     private readonly TimeSpan _cpuBefore;
     private readonly long _writtenBefore;
     private readonly long _start = Stopwatch.GetTimestamp();
+    private readonly TimeSpan _collectingBefore = GC.GetTotalPauseDuration();
     private long _count;
     private long _longest;
 
@@ -24,7 +25,7 @@ internal sealed class Meter
     }
 
     public static void PrintHead() => Console.WriteLine(
-        $"{"load",-34} {"op/s",9} {"MB/s",8} {"mean us",9} {"p99 us",9} {"p99.9 us",9} {"max us",9} {"pause us",9} {"CPU us/op",9} {"written/B",9} {"RSS MiB",8}");
+        $"{"load",-34} {"op/s",9} {"MB/s",8} {"mean us",9} {"p99 us",9} {"p99.9 us",9} {"max us",9} {"pause us",9} {"CPU us/op",9} {"written/B",9} {"GC ms",7} {"RSS MiB",8}");
 
     public void Add(long startedTicks)
     {
@@ -45,7 +46,7 @@ internal sealed class Meter
         string amplification = bytesPerOperation == 0 || written == 0 ? "-" : ((double)written / (_count * bytesPerOperation)).ToString("F2", CultureInfo.InvariantCulture);
         Console.WriteLine(string.Create(
             CultureInfo.InvariantCulture,
-            $"{name,-34} {_count / seconds,9:F0} {_count * bytesPerOperation / seconds / 1e6,8:F1} {Mean(),9:F0} {Percentile(0.99),9:F0} {Percentile(0.999),9:F0} {_longest / 1000.0,9:F0} {LoopProbe.TakeLongest().TotalMicroseconds,9:F0} {cpu,9:F1} {amplification,9} {_process.WorkingSet64 >> 20,8}"));
+            $"{name,-34} {_count / seconds,9:F0} {_count * bytesPerOperation / seconds / 1e6,8:F1} {Mean(),9:F0} {Percentile(0.99),9:F0} {Percentile(0.999),9:F0} {_longest / 1000.0,9:F0} {LoopProbe.TakeLongest().TotalMicroseconds,9:F0} {cpu,9:F1} {amplification,9} {(GC.GetTotalPauseDuration() - _collectingBefore).TotalMilliseconds,7:F0} {_process.WorkingSet64 >> 20,8}"));
     }
 
     private double Mean()

@@ -95,7 +95,7 @@ internal static class StoreBench
         loop,
         new ReactorBlockDevice(loop, Path.Combine(settings.Folder, DiskObjectStore.BlockFileName)),
         Path.Combine(settings.Folder, DiskObjectStore.DatabaseName),
-        new DiskStoreOptions { WriteBackPlace = settings.Place });
+        new DiskStoreOptions { WriteBackPlace = settings.Place, MemoryTargetBytes = settings.Memory });
 
     private static async Task RunLoadsAsync(ReactorLoop loop, BenchSettings settings)
     {

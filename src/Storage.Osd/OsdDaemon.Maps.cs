@@ -171,6 +171,7 @@ public sealed partial class OsdDaemon
         ApplyWorkSettings();
         ApplyRecoverySettings();
         ApplySpaceSettings();
+        ApplyMemorySettings();
         if (IsUp)
         {
             CreateGroups();

@@ -251,6 +251,9 @@ public sealed partial class OsdDaemon : IPlacementGroupHost
         [LoggerMessage(3, LogLevel.Warning, "{Osd} was marked down in map {Epoch} while it runs; it boots again")]
         public static partial void WronglyDown(ILogger logger, OsdId osd, Epoch epoch);
 
+        [LoggerMessage(5, LogLevel.Warning, "osd_memory_target is {Text}; a number of at least {Least} is needed, and {Kept} stays in force")]
+        public static partial void MemoryTargetRefused(ILogger logger, string text, long least, long kept);
+
         [LoggerMessage(4, LogLevel.Information, "{Osd} reports {Target}: {Why}")]
         public static partial void Reports(ILogger logger, OsdId osd, OsdId target, string why);
     }

@@ -107,7 +107,7 @@ internal static class ChunkFormat
     /// <param name="units">Filled with the unit of each block.</param>
     /// <param name="checksums">Filled with the checksum of each mapped block.</param>
     /// <param name="onPiece">Called for each overlay piece with its block; for Journal pieces the position, for Inline the bytes.</param>
-    public static void Read(ReadOnlySpan<byte> value, uint[] units, uint[] checksums, PieceVisitor? onPiece)
+    public static void Read(ReadOnlySpan<byte> value, Span<uint> units, Span<uint> checksums, PieceVisitor? onPiece)
     {
         var reader = new WireReader(value);
         reader.ReadVersion(Version, "block map");

@@ -287,6 +287,7 @@ public sealed partial class DiskObjectStore
                 }
 
                 chunk.Owner = null;
+                _cachedChunks--;
             }
         }
 

@@ -402,7 +402,7 @@ public sealed partial class DiskObjectStore
         int length = batch.PaddedLength;
         long ring = _super.RingLength;
         long start = _head % ring + length > ring ? (_head / ring + 1) * ring : _head;
-        if (length > ring || start + length > _tail + ring)
+        if (length > ring || start + length > _tail + Math.Max(length, JournalLimit))
         {
             RequestCheckpoint();
             return false;
@@ -480,7 +480,7 @@ public sealed partial class DiskObjectStore
         _journaledBytes += batch.PaddedLength;
         Acknowledge(batch);
         Pump();
-        if (_journaledBytes >= _options.CheckpointBytes || _head - _tail > _super.RingLength / 2)
+        if (_journaledBytes >= CheckpointBytes || _head - _tail > JournalLimit / 2)
         {
             RequestCheckpoint();
         }

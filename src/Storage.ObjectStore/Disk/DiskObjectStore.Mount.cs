@@ -153,6 +153,8 @@ public sealed partial class DiskObjectStore
 
         _closed = true;
         _checkpointTimer?.Cancel();
+        _memoryTimer?.Cancel();
+        _memoryTimer = null;
         foreach (Chunk chunk in _overlayChunks.Concat(_collecting.Skip(_nextChunk)))
         {
             for (int block = 0; chunk.Owner is not null && chunk.OverlayCount > 0 && block < Chunk.Blocks; block++)
@@ -179,6 +181,7 @@ public sealed partial class DiskObjectStore
         _changes = null;
         _database.Dispose();
         _device.Dispose();
+        _cache.Dispose();
         TaskCompletionSource? idle = _idle;
         _idle = null;
         idle?.TrySetException(_failure ?? new ObjectDisposedException(nameof(DiskObjectStore)));

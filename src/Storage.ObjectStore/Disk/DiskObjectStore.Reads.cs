@@ -10,6 +10,7 @@ namespace Storage.ObjectStore.Disk;
 public sealed partial class DiskObjectStore
 {
     private static readonly SortedSet<ObjectId> s_noNames = [];
+    private const int LargestCachedRead = 32; // blocks: long reads are for the disk, and would wash the cache out
     private readonly Stack<ReadOperation> _readPool = new();
     private readonly Queue<WaitingRead> _waitingReads = new();
 
@@ -182,6 +183,8 @@ public sealed partial class DiskObjectStore
         long first = offset / BlockSize;
         int blocks = (int)((offset + length - 1) / BlockSize - first + 1);
         operation.Begin(_pool.Rent(blocks * BlockSize), (int)(offset % BlockSize), length, completion, token, _reads.Begin());
+        bool mayCache = blocks <= LargestCachedRead && _cache.Budget > 0;
+        operation.MayCache = mayCache;
         for (int i = 0; i < blocks; i++)
         {
             long block = first + i;
@@ -195,9 +198,9 @@ public sealed partial class DiskObjectStore
             {
                 operation.AddHole(i);
             }
-            else
+            else if (!mayCache || !_cache.TryCopy(chunk.Units[index], chunk.Checksums[index], operation.Block(i)))
             {
-                operation.AddUnit(i, chunk.Units[index], chunk.Checksums[index]);
+                operation.AddUnit(i, chunk, index);
             }
         }
 
@@ -289,6 +292,7 @@ public sealed partial class DiskObjectStore
             foreach (uint unit in next.Units)
             {
                 _space.Free(unit);
+                _cache.Remove(unit);
             }
 
             _releasing -= next.Units.Count;
@@ -300,7 +304,7 @@ public sealed partial class DiskObjectStore
     /// <summary>One read under way. Pooled; one disk operation per run of units that lie one after the other.</summary>
     private sealed class ReadOperation(DiskObjectStore store) : BlockCompletion
     {
-        private readonly List<(int Block, uint Checksum)> _expected = [];
+        private readonly List<(int Block, Chunk Chunk, int Index, uint Unit, uint Checksum)> _expected = [];
         private readonly DiskPatches _patches = new(store);
         private readonly List<(int Block, uint Unit, int Count)> _reads = [];
         private PageBuffer? _buffer;
@@ -327,11 +331,17 @@ public sealed partial class DiskObjectStore
             _pending = 1; // keeps early completions from ending it before all has started; Go takes it back
         }
 
-        public void AddHole(int block) => _buffer!.Span.Slice(block * BlockSize, BlockSize).Clear();
+        public void AddHole(int block) => Block(block).Clear();
 
-        public void AddUnit(int block, uint unit, uint checksum)
+        /// <summary>Whether blocks read go to the cache.</summary>
+        public bool MayCache { get; set; }
+
+        public Span<byte> Block(int block) => _buffer!.Span.Slice(block * BlockSize, BlockSize);
+
+        public void AddUnit(int block, Chunk chunk, int index)
         {
-            _expected.Add((block, checksum));
+            uint unit = chunk.Units[index];
+            _expected.Add((block, chunk, index, unit, chunk.Checksums[index]));
             if (_reads.Count > 0)
             {
                 (int first, uint start, int count) = _reads[^1];
@@ -410,11 +420,18 @@ public sealed partial class DiskObjectStore
         private bool Verify()
         {
             ReadOnlySpan<byte> bytes = _buffer!.Span;
-            foreach ((int block, uint checksum) in _expected)
+            foreach ((int block, Chunk chunk, int index, uint unit, uint checksum) in _expected)
             {
-                if (Crc32C.Compute(bytes.Slice(block * BlockSize, BlockSize)) != checksum)
+                ReadOnlySpan<byte> content = bytes.Slice(block * BlockSize, BlockSize);
+                if (Crc32C.Compute(content) != checksum)
                 {
                     return false;
+                }
+
+                // Only what is still there: the unit may belong to nobody or somebody else by now.
+                if (MayCache && chunk.Owner is not null && chunk.Units[index] == unit && chunk.Checksums[index] == checksum)
+                {
+                    store._cache.Add(unit, checksum, content);
                 }
             }
 

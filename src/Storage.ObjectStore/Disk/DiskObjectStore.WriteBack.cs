@@ -117,7 +117,7 @@ public sealed partial class DiskObjectStore
         {
             WriteBackPlace.InPlace => true,
             WriteBackPlace.NewSpace => false,
-            _ => _journaledBytes < _options.CheckpointBytes / 8, // what came in since this write-back began
+            _ => _journaledBytes < CheckpointBytes / 8, // what came in since this write-back began
         };
         foreach ((Chunk chunk, int block) in _candidates)
         {
@@ -251,8 +251,10 @@ public sealed partial class DiskObjectStore
 
         private void Install()
         {
-            foreach (ref readonly Item item in System.Runtime.InteropServices.CollectionsMarshal.AsSpan(_items))
+            ReadOnlySpan<Item> items = System.Runtime.InteropServices.CollectionsMarshal.AsSpan(_items);
+            for (int i = 0; i < items.Length; i++)
             {
+                ref readonly Item item = ref items[i];
                 Chunk chunk = item.Chunk;
                 if (chunk.Owner is not null && ReferenceEquals(chunk.Overlay![item.Block], item.Overlay) && item.Overlay.Version == item.Version)
                 {
@@ -264,6 +266,7 @@ public sealed partial class DiskObjectStore
                     }
 
                     store.RecycleOverlay(overlay);
+                    store._cache.Update(item.Unit, item.Checksum, buffer.Span.Slice(i * BlockSize, BlockSize));
                     chunk.Units[item.Block] = item.Unit;
                     chunk.Checksums[item.Block] = item.Checksum;
                     store.MarkDirty(chunk);

@@ -56,6 +56,7 @@ public sealed partial class DiskObjectStore : IObjectStore, IStoreView, IDisposa
         _journalCompletion = new JournalCompletion(this);
         _pump = _ => Pump();
         _open = new JournalBatch(_pool.Rent(StagingBytes));
+        StartMemory();
     }
 
     /// <inheritdoc/>
@@ -128,7 +129,8 @@ public sealed partial class DiskObjectStore : IObjectStore, IStoreView, IDisposa
 
         collection.Onodes.Add(id, onode);
         Link(onode);
-        if (++_cachedOnodes > _options.CachedObjects)
+        _cachedOnodes++;
+        if (MetadataBytes > _metadataBudget)
         {
             Evict();
         }
@@ -182,7 +184,7 @@ public sealed partial class DiskObjectStore : IObjectStore, IStoreView, IDisposa
     // newest ones, which the running transaction may be holding.
     private void Evict()
     {
-        for (int i = 0; i < 8 && _cachedOnodes > _options.CachedObjects && _cachedOnodes > 64; i++)
+        for (int i = 0; i < 8 && MetadataBytes > _metadataBudget && _cachedOnodes > 64; i++)
         {
             Onode victim = _oldest!;
             Unlink(victim);
@@ -190,6 +192,10 @@ public sealed partial class DiskObjectStore : IObjectStore, IStoreView, IDisposa
             {
                 victim.Collection.Onodes.Remove(victim.Id);
                 _cachedOnodes--;
+                foreach (Chunk? chunk in victim.Chunks)
+                {
+                    _cachedChunks -= chunk is null ? 0 : 1;
+                }
             }
             else
             {
@@ -237,6 +243,7 @@ public sealed partial class DiskObjectStore : IObjectStore, IStoreView, IDisposa
 
         var chunk = new Chunk(onode, index);
         chunks[index] = chunk;
+        _cachedChunks++;
         if (index < onode.PersistedChunks)
         {
             MetadataKeys.WriteChunk(_key, onode.Number, index);

@@ -20,10 +20,18 @@ public sealed record DiskStoreOptions
     /// <summary>Share of the space from which writes of data are refused.</summary>
     public double FullRatio { get; init; } = 0.95;
 
-    /// <summary>Objects kept in memory after their last use.</summary>
-    public int CachedObjects { get; init; } = 20_000;
+    /// <summary>
+    /// Resident memory of the process that the caches' sizes follow; 0 leaves them as given here. May be changed while the store is open.
+    /// </summary>
+    public long MemoryTargetBytes { get; init; }
 
-    /// <summary>Memory of the metadata database's block cache.</summary>
+    /// <summary>Memory for objects' metadata, before the first look at the target.</summary>
+    public long MetadataCacheBytes { get; init; } = 48 << 20;
+
+    /// <summary>Memory for blocks that were read, before the first look at the target; 0 keeps none.</summary>
+    public long DataCacheBytes { get; init; }
+
+    /// <summary>Memory of the metadata database's block cache, before the first look at the target.</summary>
     public long DatabaseCacheBytes { get; init; } = 64 << 20;
 
     /// <summary>Where small overwrites of whole blocks go when they leave the journal.</summary>

@@ -71,6 +71,8 @@ internal sealed class DiskCollection(CollectionId id)
 internal sealed class Chunk(Onode owner, int index)
 {
     public const int Blocks = 64;
+    private PerBlock _units; // in the object itself: a million small objects are few things for the collector to walk
+    private PerBlock _checksums;
 
     /// <summary>The object it belongs to; null once it was dropped.</summary>
     public Onode? Owner { get; set; } = owner;
@@ -78,9 +80,9 @@ internal sealed class Chunk(Onode owner, int index)
     public int Index { get; } = index;
 
     /// <summary>Unit of each block; 0 for a hole or a block that is in the overlay.</summary>
-    public uint[] Units { get; } = new uint[Blocks];
+    public Span<uint> Units => _units;
 
-    public uint[] Checksums { get; } = new uint[Blocks];
+    public Span<uint> Checksums => _checksums;
 
     public OverlayBlock?[]? Overlay { get; set; }
 
@@ -92,6 +94,12 @@ internal sealed class Chunk(Onode owner, int index)
     public bool InOverlayList { get; set; }
 
     public bool Dirty { get; set; }
+
+    [System.Runtime.CompilerServices.InlineArray(Blocks)]
+    private struct PerBlock
+    {
+        private uint _first;
+    }
 }
 
 internal enum PieceKind : byte

@@ -10,6 +10,7 @@ internal sealed unsafe class MetadataDatabase : IDisposable
 {
     private readonly nint _options;
     private readonly nint _cache;
+    private readonly nint _env;
     private readonly nint _table;
     private readonly nint _readOptions;
     private readonly nint _writeOptions;
@@ -26,10 +27,20 @@ internal sealed unsafe class MetadataDatabase : IDisposable
         RocksNative.OptionsSetMaxOpenFiles(_options, 512);
         RocksNative.OptionsSetKeepLogFiles(_options, 4);
         RocksNative.OptionsSetAtomicFlush(_options, 1);
+
+        // Commits share the disk and the cores: flushes and compactions write past the page cache, in small steps, and step back.
+        RocksNative.OptionsSetDirectWrites(_options, 1);
+        RocksNative.OptionsSetBytesPerSync(_options, 1 << 20);
+        RocksNative.OptionsSetStatisticsPeriod(_options, 0);
+        _env = RocksNative.EnvCreate();
+        RocksNative.EnvLowerPriority(_env);
+        RocksNative.OptionsSetEnv(_options, _env);
         RocksNative.OptionsSetDisableAutoCompactions(_options, compaction ? 0 : 1);
         _cache = RocksNative.CacheCreate((nuint)cacheBytes);
         _table = RocksNative.TableCreate();
         RocksNative.TableSetCache(_table, _cache);
+        RocksNative.TableSetCacheIndexes(_table, 1); // else they lie outside of every budget
+        RocksNative.TablePinLevel0(_table, 1);
         RocksNative.TableSetFilter(_table, RocksNative.BloomCreate(10));
         RocksNative.OptionsSetTable(_options, _table);
         _readOptions = RocksNative.ReadOptionsCreate();
@@ -65,6 +76,12 @@ internal sealed unsafe class MetadataDatabase : IDisposable
         return result;
     }
 
+    /// <summary>Bytes the block cache holds.</summary>
+    public long CacheUsage => (long)RocksNative.CacheGetUsage(_cache);
+
+    /// <summary>Changes the size of the block cache.</summary>
+    public void SetCacheCapacity(long bytes) => RocksNative.CacheSetCapacity(_cache, (nuint)bytes);
+
     public MetadataIterator Iterate() => new(RocksNative.IteratorCreate(_db, _readOptions));
 
     /// <summary>Writes a batch and returns when it is on stable storage. For the checkpoint thread.</summary>
@@ -89,6 +106,7 @@ internal sealed unsafe class MetadataDatabase : IDisposable
             RocksNative.OptionsDestroy(_options);
             RocksNative.TableDestroy(_table);
             RocksNative.CacheDestroy(_cache);
+            RocksNative.EnvDestroy(_env);
         }
     }
 

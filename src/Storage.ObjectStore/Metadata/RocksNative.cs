@@ -61,6 +61,39 @@ internal static unsafe partial class RocksNative
     [LibraryImport(Library, EntryPoint = "rocksdb_cache_destroy")]
     public static partial void CacheDestroy(nint cache);
 
+    [LibraryImport(Library, EntryPoint = "rocksdb_cache_set_capacity")]
+    public static partial void CacheSetCapacity(nint cache, nuint capacity);
+
+    [LibraryImport(Library, EntryPoint = "rocksdb_cache_get_usage")]
+    public static partial nuint CacheGetUsage(nint cache);
+
+    [LibraryImport(Library, EntryPoint = "rocksdb_options_set_use_direct_io_for_flush_and_compaction")]
+    public static partial void OptionsSetDirectWrites(nint options, byte value);
+
+    [LibraryImport(Library, EntryPoint = "rocksdb_options_set_bytes_per_sync")]
+    public static partial void OptionsSetBytesPerSync(nint options, ulong value);
+
+    [LibraryImport(Library, EntryPoint = "rocksdb_options_set_stats_dump_period_sec")]
+    public static partial void OptionsSetStatisticsPeriod(nint options, uint value);
+
+    [LibraryImport(Library, EntryPoint = "rocksdb_options_set_env")]
+    public static partial void OptionsSetEnv(nint options, nint env);
+
+    [LibraryImport(Library, EntryPoint = "rocksdb_create_default_env")]
+    public static partial nint EnvCreate();
+
+    [LibraryImport(Library, EntryPoint = "rocksdb_env_destroy")]
+    public static partial void EnvDestroy(nint env);
+
+    [LibraryImport(Library, EntryPoint = "rocksdb_env_lower_thread_pool_cpu_priority")]
+    public static partial void EnvLowerPriority(nint env);
+
+    [LibraryImport(Library, EntryPoint = "rocksdb_block_based_options_set_cache_index_and_filter_blocks")]
+    public static partial void TableSetCacheIndexes(nint table, byte value);
+
+    [LibraryImport(Library, EntryPoint = "rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache")]
+    public static partial void TablePinLevel0(nint table, byte value);
+
     [LibraryImport(Library, EntryPoint = "rocksdb_open", StringMarshalling = StringMarshalling.Utf8)]
     public static partial nint Open(nint options, string path, byte** error);
 
