@@ -47,6 +47,7 @@ internal static class StorageCommand
             NbdDaemon.Command(),
             S3Commands.Build(),
             SimulateCommand.Build(),
+            StoreCommands.Build(),
             LocalCommands.Endpoints(),
             LocalCommands.Daemons(),
             LocalCommands.Daemon(),

@@ -21,13 +21,14 @@ internal sealed class OsdProcess(DaemonContext context, string folder, DaemonFil
     /// <summary>Opens the store in a folder; on the loop.</summary>
     public static Task<DiskObjectStore> OpenStoreAsync(ReactorLoop loop, string folder, FaultPoints? faults = null)
     {
-        IBlockDevice device = new ReactorBlockDevice(loop, Path.Combine(folder, DiskObjectStore.BlockFileName));
+        string path = Path.Combine(folder, DiskObjectStore.BlockFileName);
+        IBlockDevice device = BlockDevices.Open(loop, path);
         if (faults is not null)
         {
             device = faults.Device = new FaultyBlockDevice(loop, device);
         }
 
-        return DiskObjectStore.OpenAsync(loop, device, Path.Combine(folder, DiskObjectStore.DatabaseName));
+        return DiskObjectStore.OpenAsync(loop, device, Path.Combine(folder, DiskObjectStore.DatabaseName), new DiskStoreOptions { Discard = BlockDevices.IsRawDevice(path) });
     }
 
     public async Task StartAsync(CancellationToken cancellation)

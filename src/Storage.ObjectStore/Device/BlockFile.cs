@@ -84,6 +84,16 @@ public sealed unsafe partial class BlockFile : IDisposable
         return result < 0 ? -Marshal.GetLastPInvokeError() : 0;
     }
 
+    /// <summary>Gives a range back to the file system or disk.</summary>
+    /// <param name="offset">First byte.</param>
+    /// <param name="length">Bytes.</param>
+    /// <returns>0 or -errno.</returns>
+    public int Discard(long offset, long length)
+    {
+        const int PunchHoleKeepSize = 3;
+        return Fallocate(_fd, PunchHoleKeepSize, offset, length) < 0 ? -Marshal.GetLastPInvokeError() : 0;
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {

@@ -66,6 +66,9 @@ public sealed class FaultyBlockDevice : IBlockDevice
     public void Flush(BlockCompletion completion) => Submit(Kind.Flush, 0, default, completion);
 
     /// <inheritdoc/>
+    public void Discard(long offset, long length, BlockCompletion completion) => _inner.Discard(offset, length, completion);
+
+    /// <inheritdoc/>
     public void Dispose() => _inner.Dispose();
 
     private bool Fails(Kind kind) => (Failing & kind switch

@@ -27,6 +27,12 @@ public interface IBlockDevice : IDisposable
     /// <summary>Makes every write that has completed durable.</summary>
     /// <param name="completion">Gets 0 or a negative error number.</param>
     void Flush(BlockCompletion completion);
+
+    /// <summary>Tells the disk that a range holds nothing any more; what it reads as afterwards is not defined.</summary>
+    /// <param name="offset">First byte on the device.</param>
+    /// <param name="length">Bytes.</param>
+    /// <param name="completion">Gets 0, or a negative error number where the disk does not know such a thing.</param>
+    void Discard(long offset, long length, BlockCompletion completion);
 }
 
 /// <summary>Receives the results of a device's operations.</summary>

@@ -31,5 +31,8 @@ public sealed class ReactorBlockDevice : IBlockDevice
     public void Flush(BlockCompletion completion) => _file.DataSync(completion);
 
     /// <inheritdoc/>
+    public void Discard(long offset, long length, BlockCompletion completion) => _file.Discard(offset, length, completion);
+
+    /// <inheritdoc/>
     public void Dispose() => _file.Dispose();
 }

@@ -33,6 +33,7 @@ public sealed class ThreadBlockDevice : IBlockDevice
         Write,
         DurableWrite,
         Flush,
+        Discard,
     }
 
     /// <inheritdoc/>
@@ -47,6 +48,9 @@ public sealed class ThreadBlockDevice : IBlockDevice
 
     /// <inheritdoc/>
     public void Flush(BlockCompletion completion) => Add(Kind.Flush, 0, default, completion);
+
+    /// <inheritdoc/>
+    public void Discard(long offset, long length, BlockCompletion completion) => _requests.Add(new Request(Kind.Discard, offset, default, completion) { Length = length });
 
     /// <inheritdoc/>
     public void Dispose()
@@ -75,6 +79,7 @@ public sealed class ThreadBlockDevice : IBlockDevice
             {
                 Kind.Read => _file.Read(request.Offset, request.Data),
                 Kind.Flush => _file.Flush(),
+                Kind.Discard => _file.Discard(request.Offset, request.Length),
                 _ => _file.Write(request.Offset, request.Data, request.Kind == Kind.DurableWrite),
             };
             request.Data.Buffer?.Release();
@@ -89,6 +94,8 @@ public sealed class ThreadBlockDevice : IBlockDevice
         public long Offset { get; } = offset;
 
         public BufferSegment Data { get; } = data;
+
+        public long Length { get; init; }
 
         public int Result { get; set; }
 

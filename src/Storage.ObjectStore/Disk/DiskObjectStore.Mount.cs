@@ -63,13 +63,50 @@ public sealed partial class DiskObjectStore
 
             Check(file.Flush(), 0, "flush");
             WriteFirstState(database, store, options);
-            super.Write(page.Span[..BlockSize]);
-            Check(file.Write(0, page.Slice(0, BlockSize), durable: true), BlockSize, "superblock write");
+            WriteSuperblock(file, page, super);
         }
         finally
         {
             page.Release();
         }
+    }
+
+    /// <summary>Gives a stopped store more space: lengthens and allocates its block file, or takes all of a device that has grown. Blocking.</summary>
+    /// <param name="directory">The store's directory.</param>
+    /// <param name="sizeBytes">The new size of the block file; 0 for what the file or device has.</param>
+    /// <returns>Bytes for data before and after.</returns>
+    /// <exception cref="IOException">The store is in use, or the disk refuses.</exception>
+    /// <exception cref="ArgumentException">It would not get longer.</exception>
+    /// <exception cref="MalformedDataException">Not a store.</exception>
+    public static (long Before, long After) Grow(string directory, long sizeBytes)
+    {
+        using BlockFile file = BlockFile.Open(Path.Combine(directory, BlockFileName));
+        PageBuffer page = BufferPool.Shared.Rent(2 * BlockSize);
+        try
+        {
+            Check(file.Read(0, page.Slice(0, 2 * BlockSize)), 2 * BlockSize, "superblock read");
+            Superblock old = Superblock.ReadEither(page.Span, file.Length);
+            long length = (sizeBytes == 0 ? file.Length : sizeBytes) / BlockSize * BlockSize;
+            Superblock grown = old.Grow(length);
+            if (file.Length < length)
+            {
+                file.Allocate(length);
+            }
+
+            WriteSuperblock(file, page, grown);
+            return ((long)old.DataUnits * BlockSize, (long)grown.DataUnits * BlockSize);
+        }
+        finally
+        {
+            page.Release();
+        }
+    }
+
+    private static void WriteSuperblock(BlockFile file, PageBuffer page, Superblock super)
+    {
+        super.Write(page.Span[..BlockSize]);
+        Check(file.Write(Superblock.CopyOffset, page.Slice(0, BlockSize), durable: true), BlockSize, "superblock write");
+        Check(file.Write(0, page.Slice(0, BlockSize), durable: true), BlockSize, "superblock write");
     }
 
     /// <summary>Creates the database of a new store.</summary>
@@ -95,13 +132,13 @@ public sealed partial class DiskObjectStore
     {
         options ??= new DiskStoreOptions();
         Superblock super;
-        PageBuffer page = options.Pool.Rent(BlockSize);
+        PageBuffer page = options.Pool.Rent(2 * BlockSize);
         try
         {
             var io = new AwaitableCompletion();
-            device.Read(0, page.Slice(0, BlockSize), io);
-            Check(await io.Task, BlockSize, "superblock read");
-            super = Superblock.Read(page.Span, device.Length);
+            device.Read(0, page.Slice(0, 2 * BlockSize), io);
+            Check(await io.Task, 2 * BlockSize, "superblock read");
+            super = Superblock.ReadEither(page.Span, device.Length);
         }
         finally
         {

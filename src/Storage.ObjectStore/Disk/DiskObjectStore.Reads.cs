@@ -289,13 +289,17 @@ public sealed partial class DiskObjectStore
         while (_releases.TryPeek(out (long Period, List<uint> Units) next) && _reads.IsOver(next.Period))
         {
             _releases.Dequeue();
-            foreach (uint unit in next.Units)
+            if (_options.Discard && !_discardRefused)
             {
-                _space.Free(unit);
-                _cache.Remove(unit);
+                DiscardUnits(next.Units);
             }
-
-            _releasing -= next.Units.Count;
+            else
+            {
+                foreach (uint unit in next.Units)
+                {
+                    FreeUnit(unit);
+                }
+            }
         }
     }
 

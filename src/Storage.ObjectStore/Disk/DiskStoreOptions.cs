@@ -37,6 +37,12 @@ public sealed record DiskStoreOptions
     /// <summary>Where small overwrites of whole blocks go when they leave the journal.</summary>
     public WriteBackPlace WriteBackPlace { get; init; } = WriteBackPlace.Adaptive;
 
+    /// <summary>
+    /// Tell the disk what was freed. For devices that use it (thin volumes, flash); a file that gives space back has to get it again
+    /// from its file system, at every first write, inside of commits.
+    /// </summary>
+    public bool Discard { get; init; }
+
     /// <summary>Write checkpoints on the loop's thread instead of one of their own; for tests.</summary>
     public bool InlineCheckpoints { get; init; }
 

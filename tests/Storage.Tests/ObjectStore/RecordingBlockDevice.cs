@@ -70,6 +70,29 @@ internal sealed class RecordingBlockDevice(IEventLoop loop, byte[] image, bool r
             null);
     }
 
+    // A discarded range may read as anything.
+    public void Discard(long offset, long length, BlockCompletion completion)
+    {
+        int issued = Log.Count;
+        loop.Post(
+            _ =>
+            {
+                byte[] garbage = new byte[length];
+                Array.Fill(garbage, (byte)0xDD);
+                garbage.CopyTo(Image, offset);
+                Discarded += length;
+                if (record)
+                {
+                    Log.Add(new DeviceOperation(offset, garbage, false, issued));
+                }
+
+                completion.OnDone(0);
+            },
+            null);
+    }
+
+    public long Discarded { get; private set; }
+
     public void Dispose()
     {
     }

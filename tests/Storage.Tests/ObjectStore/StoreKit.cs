@@ -13,13 +13,14 @@ internal sealed class StoreKit : IDisposable
 {
     public const int DiskBytes = 24 << 20;
 
-    public StoreKit(DiskStoreOptions? options = null, WriteBackPlace place = WriteBackPlace.Adaptive)
+    public StoreKit(DiskStoreOptions? options = null, WriteBackPlace place = WriteBackPlace.Adaptive, bool discard = false)
     {
         Pool = new BufferPool(trace: true);
         Options = (options ?? new DiskStoreOptions { CheckpointInterval = TimeSpan.Zero, JournalBytes = 1 << 20, DirectWriteBytes = 16 << 10, CheckpointBytes = 256 << 10 }) with
         {
             Pool = Pool,
             WriteBackPlace = place,
+            Discard = discard,
             InlineCheckpoints = true,
             DatabaseCompaction = false,
             DatabaseCacheBytes = 1 << 20,
