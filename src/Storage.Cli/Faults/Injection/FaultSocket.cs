@@ -19,6 +19,7 @@ internal sealed class FaultSocket : IAsyncDisposable
     private const int LongestPath = 107;
 
     private const int LongestLine = 64 << 10;
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(5);
     private readonly DaemonContext _context;
     private readonly LoopThread _thread;
     private readonly FaultPoints _points;
@@ -48,13 +49,23 @@ internal sealed class FaultSocket : IAsyncDisposable
             return null;
         }
 
-        File.Delete(path); // of a process that was killed
         var listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-        listener.Bind(new UnixDomainSocketEndPoint(path));
+        try
+        {
+            File.Delete(path); // of a process that was killed
+            listener.Bind(new UnixDomainSocketEndPoint(path));
 
-        // Nobody can connect before it listens, so nobody gets in meanwhile.
-        File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
-        listener.Listen(4);
+            // Nobody can connect before it listens, so nobody gets in meanwhile.
+            File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+            listener.Listen(4);
+        }
+        catch (Exception e) when (e is SocketException or IOException or UnauthorizedAccessException)
+        {
+            listener.Dispose();
+            context.Log.LogWarning("no faults can be injected: cannot listen at {Path}: {Problem}", path, e.Message);
+            return null;
+        }
+
         context.Log.LogInformation("{Daemon} takes faults at {Path}", context.Name, path);
         return new FaultSocket(context, thread, points, listener, path);
     }
@@ -81,7 +92,7 @@ internal sealed class FaultSocket : IAsyncDisposable
             {
                 return;
             }
-            catch (Exception e) when (e is SocketException or IOException)
+            catch (Exception e) when (e is SocketException or IOException or OperationCanceledException)
             {
                 _context.Log.LogWarning("fault socket: {Problem}", e.Message);
             }
@@ -91,11 +102,13 @@ internal sealed class FaultSocket : IAsyncDisposable
     private async Task AnswerAsync(Socket client)
     {
         using var stream = new NetworkStream(client);
+        using var patience = CancellationTokenSource.CreateLinkedTokenSource(_ending.Token);
+        patience.CancelAfter(s_patience); // one that connects and says nothing must not keep others out
         byte[] line = new byte[LongestLine];
         int length = 0;
         while (length == 0 || line[length - 1] != (byte)'\n')
         {
-            int read = length == LongestLine ? 0 : await stream.ReadAsync(line.AsMemory(length), _ending.Token).ConfigureAwait(false);
+            int read = length == LongestLine ? 0 : await stream.ReadAsync(line.AsMemory(length), patience.Token).ConfigureAwait(false);
             if (read == 0)
             {
                 return;
@@ -120,7 +133,7 @@ internal sealed class FaultSocket : IAsyncDisposable
             reply = new FaultReply { Error = e.Message };
         }
 
-        await stream.WriteAsync(JsonSerializer.SerializeToUtf8Bytes(reply, FaultMessagesJson.Default.FaultReply), _ending.Token).ConfigureAwait(false);
-        await stream.WriteAsync("\n"u8.ToArray(), _ending.Token).ConfigureAwait(false);
+        await stream.WriteAsync(JsonSerializer.SerializeToUtf8Bytes(reply, FaultMessagesJson.Default.FaultReply), patience.Token).ConfigureAwait(false);
+        await stream.WriteAsync("\n"u8.ToArray(), patience.Token).ConfigureAwait(false);
     }
 }

@@ -20,6 +20,7 @@ internal sealed class FaultRun(ClusterFile cluster, AdminClient admin, Scenario 
 {
     private static readonly TimeSpan s_warmUp = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan s_afterHealing = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan s_statistics = TimeSpan.FromSeconds(3); // OSDs report every 2 s
     private static readonly TimeSpan s_healthPatience = TimeSpan.FromSeconds(90);
     private static readonly TimeSpan s_answerPatience = TimeSpan.FromSeconds(30);
     private static readonly TimeSpan s_healerGrace = TimeSpan.FromSeconds(10);
@@ -107,8 +108,14 @@ internal sealed class FaultRun(ClusterFile cluster, AdminClient admin, Scenario 
         progress($"{Durations.Text(clock.Now),9}  reading everything back");
         IReadOnlyList<string> unreadable = scenario.Workload.NbdConnections > 0 ? await nbd.ReadBackAsync(s_answerPatience, cancellation).ConfigureAwait(false) : [];
         unreadable = [.. unreadable, .. scenario.Workload.S3Clients > 0 ? await objects.ReadBackAsync(s_answerPatience, cancellation).ConfigureAwait(false) : []];
+        if (scenario.AcceptedHealth.Count > 0)
+        {
+            await Task.Delay(s_statistics, cancellation).ConfigureAwait(false);
+            _ = await watch.WaitHealthyAsync(TimeSpan.Zero, cancellation).ConfigureAwait(false);
+        }
+
         string path = Save(history);
-        return Report(history, clock, recovery, trouble, unreadable, path);
+        return Report(history, clock, recovery, trouble, unreadable, path) with { Health = watch.Accepted };
     }
 
     private async Task<string?> KillAllAsync(ClusterWatch watch, NbdWorkload nbd, RecordedHistory history, RunClock clock, CancellationToken cancellation)
@@ -280,6 +287,7 @@ internal sealed class FaultRun(ClusterFile cluster, AdminClient admin, Scenario 
             Undecided = verdict.Undecided,
             Unreadable = unreadable,
             Unexpected = unexpected,
+            Health = [],
             History = path,
         };
     }

@@ -79,6 +79,11 @@ internal static class Reporting
         console.WriteLine($"  longest wait: reads {StallText(report.LongestRead)}; writes {StallText(report.LongestWrite)}");
         console.WriteLine($"  recovery: {(report.RecoveryMs is { } recovery ? $"healthy {Text(recovery)} after the last heal" : "did not become healthy")}{(report.KilledAllAtEnd ? "; then every daemon was killed and started again" : "")}");
         console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  checked: {report.Operations} operations on {report.Registers} blocks and keys, all of them read back"));
+        foreach (string line in report.Health)
+        {
+            console.WriteLine($"  health: {line}");
+        }
+
         foreach (ViolationLine violation in report.Violations.Take(ViolationsShown))
         {
             PrintViolation(console, violation);

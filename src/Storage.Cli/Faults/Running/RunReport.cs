@@ -51,6 +51,9 @@ internal sealed record RunReport
     /// <summary>What the scenario did not expect, besides loss.</summary>
     public required IReadOnlyList<string> Unexpected { get; init; }
 
+    /// <summary>Health checks that may stay, and did: what the cluster found of the damage.</summary>
+    public required IReadOnlyList<string> Health { get; init; }
+
     public required string History { get; init; }
 }
 
