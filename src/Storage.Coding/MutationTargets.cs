@@ -4,23 +4,37 @@ namespace Storage.Coding;
 /// <summary>Where a mutation has to be found.</summary>
 /// <param name="Mutation">The mutation.</param>
 /// <param name="Scenario">Fault mix of the simulation.</param>
-/// <param name="Seeds">One of this many seeds, from 1 on, fails.</param>
-public sealed record MutationTarget(Mutation Mutation, string Scenario, int Seeds);
+/// <param name="Seeds">One of this many seeds, from the first one on, fails.</param>
+/// <param name="IsOpen">Not found reliably so far: the simulator needs work (docs/mutations.md).</param>
+public sealed record MutationTarget(Mutation Mutation, string Scenario, int Seeds, bool IsOpen);
 
 /// <summary>The mutations with their budgets, for <c>tests/mutations</c>.</summary>
 public static class MutationTargets
 {
     private const int UsualSeeds = 200;
 
-    private static readonly Dictionary<Mutation, (string Scenario, int Seeds)> s_others = [];
+    private static readonly HashSet<Mutation> s_open =
+    [
+        Mutation.AcceptsOtherIntervals,
+        Mutation.AuthorityByLastUpdate,
+        Mutation.BackfillMissesWrites,
+        Mutation.ClientTakesOldAnswers,
+        Mutation.LeaseCountedFromAnswer,
+        Mutation.MonitorConfirmsLostChanges,
+        Mutation.MonitorReadsLocally,
+        Mutation.PromiseForgottenAtRestart,
+        Mutation.PullTakesAnyVersion,
+        Mutation.RaftCommitsOlderTerms,
+        Mutation.RaftReadsBeforeOwnEntry,
+        Mutation.RaftReadsWithoutQuorum,
+        Mutation.RaftTruncatesOnStaleAppend,
+    ];
 
-    /// <summary>One for each mutation, in their order.</summary>
+    /// <summary>One for each mutation, in their order. All run in the default mix: so do those that nobody has thought of.</summary>
     public static IReadOnlyList<MutationTarget> All { get; } =
     [
-        .. Enum.GetValues<Mutation>().Where(mutation => mutation != Mutation.None).Select(mutation =>
-            s_others.TryGetValue(mutation, out (string Scenario, int Seeds) other)
-                ? new MutationTarget(mutation, other.Scenario, other.Seeds)
-                : new MutationTarget(mutation, "default", UsualSeeds)),
+        .. Enum.GetValues<Mutation>().Where(mutation => mutation != Mutation.None)
+            .Select(mutation => new MutationTarget(mutation, "default", UsualSeeds, s_open.Contains(mutation))),
     ];
 }
 #endif

@@ -5,7 +5,7 @@ using System.Runtime.CompilerServices;
 namespace Storage.Coding;
 
 /// <summary>
-/// A bug put into the program on purpose, which the simulator has to find (docs/simulation.md). Each stands at the one place in the source
+/// A bug put into the program on purpose, which the simulator has to find (docs/mutations.md). Each stands at the one place in the source
 /// that asks <see cref="Mutations.Active"/> for it.
 /// </summary>
 public enum Mutation
@@ -121,9 +121,6 @@ public enum Mutation
     /// <summary>A recovering primary takes whatever version its source has.</summary>
     PullTakesAnyVersion,
 
-    /// <summary>A replica takes a pushed object whatever version it needs.</summary>
-    PushTakesAnyVersion,
-
     /// <summary>What a broken connection lost is not sent again, and replicas skip the gap.</summary>
     ReplicaSkipsGaps,
 
@@ -141,9 +138,6 @@ public enum Mutation
 
     /// <summary>A write goes to members that miss the object.</summary>
     WritesToMissing,
-
-    /// <summary>An object is written while it is being copied.</summary>
-    WritesDuringCopy,
 
     /// <summary>A primary answers reads from an object that it misses.</summary>
     ReadsMissing,

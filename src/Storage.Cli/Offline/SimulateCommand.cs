@@ -43,7 +43,7 @@ internal static class SimulateCommand
             {
                 foreach (MutationTarget target in MutationTargets.All)
                 {
-                    Console.Out.WriteLine($"{target.Mutation}\t{target.Scenario}\t{target.Seeds}");
+                    Console.Out.WriteLine($"{target.Mutation}\t{target.Scenario}\t{target.Seeds}\t{(target.IsOpen ? "open" : "found")}");
                 }
 
                 return Task.FromResult(0);

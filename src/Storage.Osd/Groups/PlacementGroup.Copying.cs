@@ -510,7 +510,7 @@ internal sealed partial class PlacementGroup
             return false;
         }
 
-        if (!Mutations.Active(Mutation.PushTakesAnyVersion) && !IsPrimary && _info.Covers(id) && !(_missing.TryGetValue(id, out PgVersion need) && need == version))
+        if (!IsPrimary && _info.Covers(id) && !(_missing.TryGetValue(id, out PgVersion need) && need == version))
         {
             // Sent again after it arrived; the answer waits until it is durable.
             if (!_missing.ContainsKey(id) && LocalVersion(id) == version)
