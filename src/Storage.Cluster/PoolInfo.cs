@@ -51,6 +51,12 @@ public sealed record PoolInfo
     /// <summary>Bytes the pool may hold, 0 for no limit.</summary>
     public long QuotaBytes { get; init; }
 
+    /// <summary>Objects the pool may hold, 0 for no limit.</summary>
+    public long QuotaObjects { get; init; }
+
+    /// <summary>The monitors found it at a quota: writes that need room fail, removals go on.</summary>
+    public bool IsFull { get; init; }
+
     /// <summary>What it is for: <c>block</c>, <c>s3</c> or free text.</summary>
     public string Application { get; init; } = "";
 
@@ -85,6 +91,8 @@ public sealed record PoolInfo
         writer.WriteInt32(PlacedPgCount);
         writer.WriteInt32(RuleId);
         writer.WriteInt64(QuotaBytes);
+        writer.WriteInt64(QuotaObjects);
+        writer.WriteBoolean(IsFull);
         writer.WriteString(Application);
         writer.WriteUInt32(Created.Value);
         writer.WriteUInt64(SnapshotSequence);
@@ -112,6 +120,8 @@ public sealed record PoolInfo
             PlacedPgCount = reader.ReadInt32(),
             RuleId = reader.ReadInt32(),
             QuotaBytes = reader.ReadInt64(),
+            QuotaObjects = reader.ReadInt64(),
+            IsFull = reader.ReadBoolean(),
             Application = reader.ReadString(),
             Created = new Epoch(reader.ReadUInt32()),
             SnapshotSequence = reader.ReadUInt64(),

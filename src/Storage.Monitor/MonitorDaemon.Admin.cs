@@ -3,6 +3,7 @@ using Storage.Cluster;
 using Storage.Coding;
 using Storage.Messaging;
 using Storage.Monitor.Admin;
+using Storage.Monitor.Core;
 using Storage.Monitor.Sessions;
 using Storage.Rpc;
 using Storage.Rpc.Admin;
@@ -21,8 +22,9 @@ public sealed partial class MonitorDaemon
     private const int MostForwardedKept = 1024;
 
     private readonly Dictionary<ulong, AdminCall> _adminCalls = [];
-    private readonly Dictionary<(ulong Instance, ulong Correlation), ForwardedCall> _forwarded = [];
-    private readonly Queue<(ulong Instance, ulong Correlation)> _forwardedOrder = new();
+    private readonly ulong _origin;
+    private readonly Dictionary<RequestId, ForwardedCall> _forwarded = [];
+    private readonly Queue<RequestId> _forwardedOrder = new();
     private readonly Dictionary<ulong, AdminReplyTo> _pgQueries = [];
     private AdminChanges? _changes;
     private AdminQueries? _queries;
@@ -71,13 +73,6 @@ public sealed partial class MonitorDaemon
 
     private void Route(AdminCall call)
     {
-        if (call.SentInTerm != 0 && call.SentInTerm != _raft!.Term && !AdminQueries.IsQuery(call.Method))
-        {
-            // A leader that is none any more had it. Carrying it out again might do so for the second time.
-            Finish(call, new RpcStatus(StatusCode.Aborted, $"leadership changed while {call.Method} was under way: look whether it took effect"), default);
-            return;
-        }
-
         call.SentTo = 0;
         call.IsAtLeader = false;
         if (_raft!.Role == Consensus.RaftRole.Leader)
@@ -91,7 +86,7 @@ public sealed partial class MonitorDaemon
                     return;
                 }
 
-                Execute(call.Method, call.Request, (status, reply) => Finish(call, status, reply));
+                Execute(new RequestId(_origin, call.Id), call.Method, call.Request, (status, reply) => Finish(call, status, reply));
             });
             SchedulePump();
             return;
@@ -100,11 +95,10 @@ public sealed partial class MonitorDaemon
         if (_peers.TryGetValue(_raft.Leader.Value, out MonitorPeer? peer) && peer.IsOpen)
         {
             _writer.Clear();
-            new AdminRequestMessage(call.Id, call.Method, call.Request).Encode(_writer);
+            new AdminRequestMessage(_origin, call.Id, call.Method, call.Request).Encode(_writer);
             if (peer.TrySend(MessageType.AdminRequest, _writer.WrittenSpan))
             {
                 call.SentTo = peer.Info.Id;
-                call.SentInTerm = _raft.Term;
             }
         }
     }
@@ -162,9 +156,8 @@ public sealed partial class MonitorDaemon
     {
         if (status.Code == StatusCode.Unavailable && _loop.Now < call.Deadline && !_isStopped)
         {
-            call.IsAtLeader = false; // lost with its leader, and known not to have taken effect
+            call.IsAtLeader = false; // to the next leader, who knows whether it took effect
             call.SentTo = 0;
-            call.SentInTerm = 0;
             return;
         }
 
@@ -185,7 +178,7 @@ public sealed partial class MonitorDaemon
     private void OnForwardedAdmin(NodeSession session, AdminRequestMessage request)
     {
         // Sent again by a monitor whose connection broke: the first one counts, its answer goes where the second one came from.
-        (ulong, ulong) key = (session.Peer.Instance, request.Correlation);
+        var key = new RequestId(request.Origin, request.Correlation);
         bool isQuery = AdminQueries.IsQuery(request.Method);
         if (!isQuery && _forwarded.TryGetValue(key, out ForwardedCall? known))
         {
@@ -217,7 +210,7 @@ public sealed partial class MonitorDaemon
                 return;
             }
 
-            Execute(request.Method, request.Request, Answer);
+            Execute(new RequestId(request.Origin, request.Correlation), request.Method, request.Request, Answer);
         });
 
         void Answer(RpcStatus status, ReadOnlyMemory<byte> reply)
@@ -248,9 +241,17 @@ public sealed partial class MonitorDaemon
     }
 
     /// <summary>Carries out a request on the leader, whose state is the newest there is.</summary>
-    private void Execute(string method, ReadOnlyMemory<byte> request, Action<RpcStatus, ReadOnlyMemory<byte>> answer)
+    private void Execute(RequestId id, string method, ReadOnlyMemory<byte> request, Action<RpcStatus, ReadOnlyMemory<byte>> answer)
     {
-        AdminReplyTo reply = (status, message) => answer(status, status.Code == StatusCode.Ok && message is not null ? message.ToByteArray() : default);
+        var origin = new RequestCapture(id);
+        AdminReplyTo reply = (status, message) =>
+        {
+            byte[] bytes = status.Code == StatusCode.Ok && message is not null ? message.ToByteArray() : [];
+            if (!origin.TryTake(bytes))
+            {
+                answer(status, bytes);
+            }
+        };
         _changes ??= new AdminChanges(_leader, () => _loop.Now, Quorum);
         _queries ??= new AdminQueries(_state, _leader, Quorum, () => _loop.Now);
         try
@@ -275,7 +276,11 @@ public sealed partial class MonitorDaemon
             {
                 reply(RpcStatus.Ok, message);
             }
-            else if (_changes.TryExecute(method, request.Span, reply))
+            else if (_state.FindAnswer(id) is { } known)
+            {
+                answer(RpcStatus.Ok, known); // carried out under an earlier leader
+            }
+            else if (TryChange(origin, method, request.Span, reply))
             {
                 SchedulePump();
             }
@@ -291,6 +296,19 @@ public sealed partial class MonitorDaemon
         catch (InvalidProtocolBufferException e)
         {
             reply(new RpcStatus(StatusCode.InvalidArgument, $"the request for {method} is malformed: {e.Message}"), null);
+        }
+    }
+
+    private bool TryChange(RequestCapture origin, string method, ReadOnlySpan<byte> request, AdminReplyTo reply)
+    {
+        _leader.Origin = origin;
+        try
+        {
+            return _changes!.TryExecute(method, request, reply);
+        }
+        finally
+        {
+            _leader.Origin = null;
         }
     }
 
@@ -405,10 +423,6 @@ public sealed partial class MonitorDaemon
 
         /// <summary>The monitor that works on it; 0 while it waits for a leader.</summary>
         public ulong SentTo { get; set; }
-
-        /// <summary>Raft term of the leader it was last sent to without hearing that it took no effect; 0 for none. A leader remembers
-        /// what it was sent for as long as it leads.</summary>
-        public ulong SentInTerm { get; set; }
 
         public bool IsAtLeader { get; set; }
     }

@@ -31,11 +31,15 @@ public sealed partial class MonitorDaemon
         SchedulePump();
     }
 
-    internal void OnPeerReply(MessageType type, ReadOnlySpan<byte> body)
+    internal void OnPeerReply(MonitorPeer peer, MessageType type, ReadOnlySpan<byte> body)
     {
         if (type == MessageType.AdminReply)
         {
             OnAdminReply(AdminReplyMessage.Decode(body));
+        }
+        else if (type == MessageType.MonitorClockReply)
+        {
+            OnClock(peer.Info.Id, body);
         }
     }
 
@@ -85,6 +89,9 @@ public sealed partial class MonitorDaemon
                 break;
             case MessageType.AdminRequest when session.Peer.Kind == EntityKind.Monitor:
                 OnForwardedAdmin(session, AdminRequestMessage.Decode(body));
+                break;
+            case MessageType.MonitorClock when session.Peer.Kind == EntityKind.Monitor:
+                AnswerClock(session, body);
                 break;
             case MessageType.MapSubscribe:
                 session.IsSubscribed = true;

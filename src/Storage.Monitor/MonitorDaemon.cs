@@ -65,6 +65,7 @@ public sealed partial class MonitorDaemon : IDisposable
         _random = random;
         _time = timeProvider ?? loop.TimeProvider;
         _log = logger ?? NullLogger.Instance;
+        _origin = (ulong)random.NextInt64();
         _leader = new MapLeader(_state, options.Policy, "mon." + options.Self.Name);
     }
 
@@ -204,6 +205,7 @@ public sealed partial class MonitorDaemon : IDisposable
         _policyTimer = _loop.Schedule(_options.PolicyInterval, static self => ((MonitorDaemon)self!).OnPolicyTick(), this);
         _leader.Tick(_loop.Now, UnixMilliseconds);
         FollowMembers();
+        AskClocks();
         DropHeld();
         SchedulePump();
     }
@@ -501,7 +503,10 @@ public sealed partial class MonitorDaemon : IDisposable
             [.. Monitors.Where(monitor => monitor.Id == _options.Id || IsHeard(monitor.Id, fresh)).Select(monitor => monitor.Name)],
             NameOf(LeaderId),
             _raft?.Term ?? 0,
-            leads ? _loop.Now - _leader.LeadingSince : TimeSpan.Zero);
+            leads ? _loop.Now - _leader.LeadingSince : TimeSpan.Zero)
+        {
+            Skews = _clockSkew.Where(entry => Monitors.Any(monitor => monitor.Id == entry.Key)).ToDictionary(entry => NameOf(entry.Key), entry => entry.Value),
+        };
     }
 
     private bool IsHeard(ulong monitor, TimeSpan within) => _lastHeard.TryGetValue(monitor, out TimeSpan at) && _loop.Now - at <= within;

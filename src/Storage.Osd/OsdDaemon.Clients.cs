@@ -24,6 +24,7 @@ public sealed partial class OsdDaemon
         PgId group = new(request.Pool, request.Hash);
         operation.Begin(connection, in request, group, ObjectId.Intern(request.Name, request.Hash), message.Data, _loop.Now);
         session.OnBegin();
+        Enlist(operation);
         _work.OnClient(message.Data.Length, _loop.Now);
         Route(operation);
     }
@@ -116,6 +117,7 @@ public sealed partial class OsdDaemon
             session.OnEnd();
         }
 
+        Delist(operation);
         operation.End();
         if (_operationPool.Count < 1024)
         {

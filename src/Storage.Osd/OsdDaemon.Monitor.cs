@@ -26,10 +26,11 @@ public sealed partial class OsdDaemon
         _statisticsAt = _loop.Now;
         List<PgStatistics> groups = [.. _groups.Values.Where(group => group.IsPrimary).Select(group => group.Statistics())];
         StoreUsage usage = new(_store.Usage.TotalBytes, _store.Usage.UsedBytes);
+        (int slow, string slowest) = SlowOperations();
         _control.Clear();
         new OsdStatistics(
             Id, Map!.Epoch, usage.Total, usage.Used, _counters.ReadBytes, _counters.WriteBytes, _counters.Reads, _counters.Writes,
-            _counters.RecoveryBytes, _counters.ReadErrors, _counters.RepairedErrors, groups).Encode(_control);
+            _counters.RecoveryBytes, _counters.ReadErrors, _counters.RepairedErrors, groups, slow, slowest).Encode(_control);
         _monitor.Send(MessageType.OsdStatistics, _control.WrittenSpan);
     }
 

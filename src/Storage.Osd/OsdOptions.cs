@@ -93,6 +93,9 @@ public sealed record OsdOptions
     /// <summary>Operations of one connection under way before its socket is no longer read.</summary>
     public int OperationsPerConnection { get; init; } = 1024;
 
+    /// <summary>Age at which a client operation that is not answered is reported as slow.</summary>
+    public TimeSpan SlowOperationAge { get; init; } = TimeSpan.FromSeconds(10);
+
     /// <summary>Map epochs kept on disk beyond what the PGs need.</summary>
     public int MapEpochsKept { get; init; } = 500;
 }

@@ -17,14 +17,15 @@ internal static class StatusCommands
         var verb = new Verb("status", "The cluster at a glance: health, daemons, data and traffic.", "storage status", "storage status --watch", "storage status --json | jq .health") { watch };
         return verb.Does(async (run, cancellation) =>
         {
+            if (run.Get(watch) && !run.Json && !Console.IsOutputRedirected)
+            {
+                await WatchAsync(run, cancellation).ConfigureAwait(false);
+                return;
+            }
+
             do
             {
                 StatusReply reply = await run.Admin.StatusAsync(new StatusRequest(), cancellation).ConfigureAwait(false);
-                if (run.Get(watch) && !run.Json && !Console.IsOutputRedirected)
-                {
-                    run.Out.Clear();
-                }
-
                 run.Print(reply, console => Print(console, reply));
                 if (run.Get(watch))
                 {
@@ -33,6 +34,31 @@ internal static class StatusCommands
             }
             while (run.Get(watch));
         });
+    }
+
+    /// <summary>Redraws in place: the old text is written over, so that nothing flickers.</summary>
+    private static async Task WatchAsync(Invocation run, CancellationToken cancellation)
+    {
+        Console.Write("\u001b[2J");
+        while (true)
+        {
+            using var text = new StringWriter();
+            IAnsiConsole page = Terminal.Create(text, redirected: false);
+            page.Profile.Width = run.Out.Profile.Width;
+            try
+            {
+                Print(page, await run.Admin.StatusAsync(new StatusRequest(), cancellation).ConfigureAwait(false));
+            }
+            catch (Rpc.RpcException e) when (e.Code is Rpc.StatusCode.Unavailable or Rpc.StatusCode.DeadlineExceeded)
+            {
+                page.WriteLine($"no answer from the monitors: {e.Status.Message}");
+            }
+
+            page.WriteLine();
+            page.WriteLine($"{TimeProvider.System.GetLocalNow():HH:mm:ss}   (Ctrl-C ends)");
+            Console.Write("\u001b[H" + text.ToString().Replace("\n", "\u001b[K\n", StringComparison.Ordinal) + "\u001b[J");
+            await Task.Delay(s_watchInterval, cancellation).ConfigureAwait(false);
+        }
     }
 
     public static Command Health()
@@ -168,6 +194,7 @@ internal static class StatusCommands
             label = "";
         }
 
+        PrintProgress(console, status);
         IoRates io = status.ClientIo ?? new IoRates();
         bool recovers = recovery.BytesPerSecond > 0 || recovery.ObjectsPerSecond > 0;
         if (io.ReadOpsPerSecond + io.WriteOpsPerSecond > 0 || recovers)
@@ -180,6 +207,27 @@ internal static class StatusCommands
         if (recovers)
         {
             console.WriteLine($"    recovery: {Amount.Bytes(recovery.BytesPerSecond)}/s, {Amount.Count(recovery.ObjectsPerSecond)} objects/s");
+        }
+    }
+
+    private static void PrintProgress(IAnsiConsole console, StatusReply status)
+    {
+        if (status.Progress.Count == 0)
+        {
+            return;
+        }
+
+        const int width = 24;
+        console.WriteLine();
+        console.WriteLine("  progress:");
+        foreach (ProgressItem item in status.Progress)
+        {
+            int done = (int)(item.Fraction * width);
+            string bar = new string('=', done) + (done < width ? ">" : "") + new string('.', Math.Max(0, width - done - 1));
+            string rest = item.Fraction >= 1 ? $"done in {Amount.Duration(TimeSpan.FromSeconds(item.ElapsedSeconds))}"
+                : item.HasRemainingSeconds ? $"about {Amount.Duration(TimeSpan.FromSeconds(item.RemainingSeconds))}"
+                : "waiting";
+            console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"    [{bar}] {item.Fraction * 100:0}%  {item.Message}, {rest}"));
         }
     }
 

@@ -39,6 +39,12 @@ public enum MessageType : ushort
     /// <summary>Leading monitor → monitor: its answer.</summary>
     AdminReply = 0x183,
 
+    /// <summary>Leading monitor → monitor: what is your wall clock? Version u8, a number to be sent back i64.</summary>
+    MonitorClock = 0x184,
+
+    /// <summary>The answer: version u8, the number i64, milliseconds since 1970 UTC i64.</summary>
+    MonitorClockReply = 0x185,
+
     /// <summary>Client → OSD: <see cref="OperationRequest"/>.</summary>
     Operation = 0x200,
 

@@ -332,6 +332,8 @@ public sealed record PgStatistics(
 /// <param name="ReadErrors">Checksum and disk errors met on reads since its start, repaired or not.</param>
 /// <param name="RepairedErrors">Those that were repaired from another copy.</param>
 /// <param name="Groups">PGs of which it is the primary.</param>
+/// <param name="SlowOperations">Client operations that have waited for long.</param>
+/// <param name="SlowestOperation">The oldest of them: what, for how long, and what it waits for; empty if there is none.</param>
 public sealed record OsdStatistics(
     OsdId Osd,
     Epoch Epoch,
@@ -344,7 +346,9 @@ public sealed record OsdStatistics(
     long RecoveryBytes,
     long ReadErrors,
     long RepairedErrors,
-    IReadOnlyList<PgStatistics> Groups)
+    IReadOnlyList<PgStatistics> Groups,
+    int SlowOperations = 0,
+    string SlowestOperation = "")
 {
     private const byte FormatVersion = 3;
 
@@ -364,6 +368,8 @@ public sealed record OsdStatistics(
         writer.WriteInt64(RecoveryBytes);
         writer.WriteInt64(ReadErrors);
         writer.WriteInt64(RepairedErrors);
+        writer.WriteInt32(SlowOperations);
+        writer.WriteString(SlowestOperation);
         writer.WriteInt32(Groups.Count);
         foreach (PgStatistics group in Groups)
         {
@@ -389,12 +395,14 @@ public sealed record OsdStatistics(
         long recovered = reader.ReadInt64();
         long errors = reader.ReadInt64();
         long repaired = reader.ReadInt64();
+        int slow = reader.ReadInt32();
+        string slowest = reader.ReadString();
         var groups = new PgStatistics[reader.ReadCount(96)];
         for (int i = 0; i < groups.Length; i++)
         {
             groups[i] = PgStatistics.Decode(ref reader);
         }
 
-        return new OsdStatistics(osd, epoch, total, used, readBytes, writeBytes, reads, writes, recovered, errors, repaired, groups);
+        return new OsdStatistics(osd, epoch, total, used, readBytes, writeBytes, reads, writes, recovered, errors, repaired, groups, slow, slowest);
     }
 }

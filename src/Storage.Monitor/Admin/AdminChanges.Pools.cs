@@ -153,9 +153,9 @@ internal sealed partial class AdminChanges
                 int rule = draft.Crush.FindRule(value);
                 return rule >= 0 ? pool with { RuleId = rule } : throw new RpcException(StatusCode.NotFound, $"there is no CRUSH rule '{value}'");
             case "quota_bytes":
-                return long.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out long quota)
-                    ? pool with { QuotaBytes = quota }
-                    : throw new RpcException(StatusCode.InvalidArgument, $"quota_bytes is a number of bytes, 0 for none, not '{value}'");
+                return pool with { QuotaBytes = Quota(key, value) };
+            case "quota_objects":
+                return pool with { QuotaObjects = Quota(key, value) };
             case "application":
                 return pool with { Application = value };
             case "name":
@@ -166,7 +166,7 @@ internal sealed partial class AdminChanges
             default:
                 throw new RpcException(
                     StatusCode.InvalidArgument,
-                    $"'{key}' is no setting of a pool; there are size, min_size, pg_num, pgp_num, rule, quota_bytes, application, name");
+                    $"'{key}' is no setting of a pool; there are size, min_size, pg_num, pgp_num, rule, quota_bytes, quota_objects, application, name");
         }
     }
 
@@ -195,6 +195,11 @@ internal sealed partial class AdminChanges
         message = $"{groups - pool.PgCount} new pgs where their parents are; pgp_num follows from {pool.EffectivePlacedPgCount} to {groups} as the pool is clean";
         return pool with { PgCount = groups, PlacedPgCount = pool.EffectivePlacedPgCount };
     }
+
+    private static long Quota(string key, string value) =>
+        long.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out long quota)
+            ? quota
+            : throw new RpcException(StatusCode.InvalidArgument, $"{key} is a number, 0 for no limit, not '{value}'");
 
     private static int Number(string key, string value, int least, int most) =>
         int.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out int number) && number >= least && number <= most

@@ -176,6 +176,7 @@ internal sealed partial class AdminQueries
                 RuleId = (uint)pool.RuleId,
                 Application = pool.Application,
                 QuotaBytes = (ulong)pool.QuotaBytes,
+                QuotaObjects = (ulong)pool.QuotaObjects,
                 Objects = (ulong)objects,
                 StoredBytes = (ulong)bytes,
                 UsedBytes = (ulong)(bytes * pool.Size),

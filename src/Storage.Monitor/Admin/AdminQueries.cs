@@ -102,6 +102,17 @@ internal sealed partial class AdminQueries(MapState state, MapLeader leader, Fun
         reply.Quorum.Monitors.Add(view.Monitors);
         reply.Quorum.InQuorum.Add(view.InQuorum);
         reply.Flags.Add(FlagNames.Of(map.Flags));
+        foreach (Monitor.Status.ProgressItem item in leader.Progress.Items(clock()))
+        {
+            var progress = new Rpc.Admin.ProgressItem { Id = item.Id, Message = item.Message, Fraction = item.Fraction, ElapsedSeconds = item.Elapsed.TotalSeconds };
+            if (item.Remaining is { } remaining)
+            {
+                progress.RemainingSeconds = remaining.TotalSeconds;
+            }
+
+            reply.Progress.Add(progress);
+        }
+
         reply.PgStates.Add(views.GroupBy(pg => pg.State, StringComparer.Ordinal)
             .OrderByDescending(group => group.Count()).ThenBy(group => group.Key, StringComparer.Ordinal)
             .Select(group => new PgStateCount { State = group.Key, Count = (ulong)group.Count() }));

@@ -55,6 +55,9 @@ public sealed class MapChange
         return Verdict.Refused;
     }
 
+    /// <summary>Where the request came from, if its answer is to outlive the leader.</summary>
+    internal RequestCapture? Origin { get; set; }
+
     internal bool IsUnchanged { get; private set; }
 
     internal Verdict Draft(MapDraft draft)

@@ -106,6 +106,8 @@ public sealed partial class MapLeader
         PurgeSnapshots(map, now);
         SpreadSplitPools(map, now);
         Statistics.Expire(map);
+        JudgeQuotas(map, now);
+        Progress.Update(map, Statistics.Views(map, now, Policy.StaleAfter), now);
         Balance(map, now);
     }
 
@@ -269,9 +271,39 @@ public sealed partial class MapLeader
             return Verdict.NoChange;
         }
 
+        if (WouldEmpty(draft, id) is { } bucket)
+        {
+            LogOnce(EventLevel.Warn, ("in", id), $"{id} is down for {seconds:0} s and not marked out: too few OSDs would be in below {bucket}");
+            return Verdict.NoChange;
+        }
+
         draft.Set(osd with { Weight = 0, AutoOut = true });
         draft.Log(EventLevel.Warn, _name, $"{id} is marked out: down for {seconds:0} s");
         return Verdict.Drafted;
+    }
+
+    // When a rack or a room fails as a whole, the rest has no room for its data: whoever repairs the rack decides. Hosts may go.
+    private string? WouldEmpty(MapDraft draft, OsdId id)
+    {
+        foreach ((string type, string name) in Domains.LocationOf(id).SkipWhile(above => above.Type == "host"))
+        {
+            int total = 0, inside = 0;
+            foreach (OsdInfo osd in draft.Osds)
+            {
+                if (Domains.LocationOf(osd.Id).Contains((type, name)))
+                {
+                    total++;
+                    inside += osd.IsIn && osd.Id != id ? 1 : 0;
+                }
+            }
+
+            if (total > 2 && (double)inside / total < Policy.MinInRatio)
+            {
+                return $"{type} {name}";
+            }
+        }
+
+        return null;
     }
 
     private void ExpireBlocklist(ClusterMap map, long unixMilliseconds)
@@ -293,6 +325,41 @@ public sealed partial class MapLeader
                     }),
                     ("unblock", client));
             }
+        }
+    }
+
+    private void JudgeQuotas(ClusterMap map, TimeSpan now)
+    {
+        if (map.Pools.All(pool => pool is { QuotaBytes: 0, QuotaObjects: 0, IsFull: false }))
+        {
+            return;
+        }
+
+        Dictionary<long, Status.PoolUsage> usage = Status.PoolUsage.Of(Statistics.Views(map, now, Policy.StaleAfter));
+        foreach (PoolInfo pool in map.Pools)
+        {
+            // A new leader has not heard of every PG yet: what it does not know must not end a pool's fullness.
+            bool full = usage.GetValueOrDefault(pool.Id).IsAtQuota(pool, 1);
+            bool known = now - LeadingSince >= TimeSpan.FromSeconds(5) || pool is { QuotaBytes: 0, QuotaObjects: 0 };
+            if (full == pool.IsFull || (!full && !known))
+            {
+                continue;
+            }
+
+            long id = pool.Id;
+            Request(
+                new MapChange((draft, _) =>
+                {
+                    if (draft.Pools.FirstOrDefault(other => other.Id == id) is not { } present || present.IsFull == full)
+                    {
+                        return Verdict.NoChange;
+                    }
+
+                    draft.Set(present with { IsFull = full });
+                    draft.Log(full ? EventLevel.Warn : EventLevel.Info, _name, full ? $"pool '{present.Name}' is at its quota: its writes fail" : $"pool '{present.Name}' is below its quota again");
+                    return Verdict.Drafted;
+                }),
+                ("quota", id));
         }
     }
 

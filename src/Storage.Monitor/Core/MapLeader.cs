@@ -43,6 +43,9 @@ public sealed partial class MapLeader
     /// <summary>Whether a proposal waits to be decided.</summary>
     public bool IsInFlight => _isInFlight;
 
+    /// <summary>Long work under way.</summary>
+    public Status.ProgressTracker Progress { get; } = new();
+
     /// <summary>Requests that wait for the next proposal.</summary>
     public int Waiting => _waiting.Count;
 
@@ -75,6 +78,7 @@ public sealed partial class MapLeader
         _reports.Clear();
         _lastSeen.Clear();
         Statistics.Clear();
+        Progress.Clear();
         _events.Add((EventLevel.Info, _name, text));
     }
 
@@ -93,11 +97,15 @@ public sealed partial class MapLeader
         }
     }
 
+    /// <summary>The admin request that is being carried out: the changes it queues are its own. Set by the host around that.</summary>
+    internal RequestCapture? Origin { get; set; }
+
     /// <summary>Queues a request.</summary>
     /// <param name="change">The request.</param>
     /// <param name="key">A later request with the key of one that waits is dropped as its repetition; null for none.</param>
     public void Request(MapChange change, object? key = null)
     {
+        change.Origin = Origin;
         if (key is null || _queued.Add(key))
         {
             _waiting.Enqueue(change);
@@ -126,7 +134,7 @@ public sealed partial class MapLeader
             _isInFlight = true;
             _proposed = new Epoch(1);
             ClusterMap first = founding();
-            return new MapCommand(unixMilliseconds, first.Encode(), default, [.. TakeEvents(), (EventLevel.Info, _name, $"cluster {first.Fsid} founded")]).Encode();
+            return new MapCommand(unixMilliseconds, first.Encode(), default, [.. TakeEvents(), (EventLevel.Info, _name, $"cluster {first.Fsid} founded")], []).Encode();
         }
 
         if (_waiting.Count == 0 && _events.Count == 0)
@@ -143,7 +151,25 @@ public sealed partial class MapLeader
 
         _isInFlight = true;
         _proposed = draft.Epoch;
-        return new MapCommand(unixMilliseconds, default, increment?.ToArray(), [.. TakeEvents(), .. draft.Events]).Encode();
+        return new MapCommand(unixMilliseconds, default, increment?.ToArray(), [.. TakeEvents(), .. draft.Events], Answers()).Encode();
+    }
+
+    private List<(RequestId Id, ReadOnlyMemory<byte> Reply)> Answers()
+    {
+        var answers = new List<(RequestId, ReadOnlyMemory<byte>)>();
+        foreach (MapChange change in _inFlight)
+        {
+            if (change is { IsUnchanged: false, Origin: { } origin })
+            {
+                origin.Capture(() => change.Complete(new ChangeOutcome(_proposed, true, Rpc.RpcStatus.Ok)));
+                if (origin.Reply is { } reply)
+                {
+                    answers.Add((origin.Id, reply));
+                }
+            }
+        }
+
+        return answers;
     }
 
     /// <summary>Raft did not take the proposal: its requests wait again.</summary>
@@ -196,7 +222,8 @@ public sealed partial class MapLeader
             return;
         }
 
-        Fail(new Rpc.RpcStatus(Rpc.StatusCode.Aborted, "leadership changed while the change was under way: look whether it took effect"));
+        // Whoever leads now knows: what was carried out is remembered by its request.
+        Fail(new Rpc.RpcStatus(Rpc.StatusCode.Unavailable, "leadership changed while the change was under way"));
     }
 
     private (EventLevel Level, string Source, string Text)[] TakeEvents()

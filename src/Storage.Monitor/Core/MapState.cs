@@ -16,13 +16,18 @@ public sealed class MapState
     /// <summary>Events kept.</summary>
     public const int MostEvents = 10_000;
 
-    private const byte FormatVersion = 1;
+    /// <summary>Answers kept for requests that may be handed on once more.</summary>
+    public const int MostAnswers = 1000;
+
+    private const byte FormatVersion = 2;
     private const int MostEventsInSnapshot = 2000;
     private const int MostPastGroups = 4_000_000;
     private readonly Queue<(Epoch Epoch, byte[] Data)> _increments = new();
     private readonly SortedDictionary<int, long> _downSince = [];
     private readonly Queue<ClusterLogEntry> _events = new();
     private readonly LinkedList<ClusterMap> _past = new();
+    private readonly Dictionary<RequestId, byte[]> _answers = [];
+    private readonly Queue<RequestId> _answered = new();
     private ulong _lastEvent;
 
     /// <summary>The map, or null before the cluster was founded.</summary>
@@ -65,6 +70,11 @@ public sealed class MapState
             }
         }
 
+        foreach ((RequestId id, ReadOnlyMemory<byte> reply) in command.Requests)
+        {
+            NoteAnswer(id, reply.ToArray());
+        }
+
         foreach ((EventLevel level, string source, string text) in command.Events)
         {
             _events.Enqueue(new ClusterLogEntry(++_lastEvent, command.UnixMilliseconds, level, source, text));
@@ -76,6 +86,11 @@ public sealed class MapState
 
         return founds || increment is not null;
     }
+
+    /// <summary>What an admin request that was carried out is answered.</summary>
+    /// <param name="id">The request.</param>
+    /// <returns>The encoded reply; null if it was not carried out, or so many others since that it was forgotten.</returns>
+    public byte[]? FindAnswer(RequestId id) => _answers.GetValueOrDefault(id);
 
     /// <summary>The changes after an epoch.</summary>
     /// <param name="have">The epoch the asker has; none for nothing.</param>
@@ -128,7 +143,7 @@ public sealed class MapState
     }
 
     /// <summary>Packs the state. Equal states give equal bytes.</summary>
-    /// <returns>Version u8, map, increments, down times, last event number, events.</returns>
+    /// <returns>Version u8, map, increments, down times, last event number, events, answers.</returns>
     public byte[] Encode()
     {
         var writer = new WireWriter(4096);
@@ -154,6 +169,14 @@ public sealed class MapState
             entry.Encode(writer);
         }
 
+        writer.WriteInt32(_answered.Count);
+        foreach (RequestId id in _answered)
+        {
+            writer.WriteUInt64(id.Origin);
+            writer.WriteUInt64(id.Number);
+            writer.WriteBytes(_answers[id]);
+        }
+
         return writer.ToArray();
     }
 
@@ -167,6 +190,8 @@ public sealed class MapState
         _downSince.Clear();
         _events.Clear();
         _past.Clear();
+        _answers.Clear();
+        _answered.Clear();
         _lastEvent = 0;
         if (data.IsEmpty)
         {
@@ -195,7 +220,24 @@ public sealed class MapState
             _events.Enqueue(ClusterLogEntry.Decode(ref reader));
         }
 
+        for (int i = reader.ReadCount(20); i > 0; i--)
+        {
+            NoteAnswer(new RequestId(reader.ReadUInt64(), reader.ReadUInt64()), reader.ReadBytes().ToArray());
+        }
+
         reader.ExpectEnd();
+    }
+
+    private void NoteAnswer(RequestId id, byte[] reply)
+    {
+        if (_answers.TryAdd(id, reply))
+        {
+            _answered.Enqueue(id);
+            if (_answered.Count > MostAnswers)
+            {
+                _answers.Remove(_answered.Dequeue());
+            }
+        }
     }
 
     private void NoteDown(ClusterMap map, long now)

@@ -19,7 +19,8 @@ public sealed record MonitorPolicy
     /// <summary>Share of all OSDs that stays up whatever is reported, refused connections apart. Setting <c>mon_osd_min_up_ratio</c>.</summary>
     public double MinUpRatio { get; init; } = 0.3;
 
-    /// <summary>Share of all OSDs below which none is marked out by itself. Setting <c>mon_osd_min_in_ratio</c>.</summary>
+    /// <summary>Share of all OSDs, and of those below each rack, room and so on, below which none is marked out by itself. Setting
+    /// <c>mon_osd_min_in_ratio</c>.</summary>
     public double MinInRatio { get; init; } = 0.5;
 
     /// <summary>Use above which an OSD is nearly full. Setting <c>mon_osd_nearfull_ratio</c>.</summary>
@@ -30,6 +31,9 @@ public sealed record MonitorPolicy
 
     /// <summary>Use above which the cluster is full. Setting <c>mon_osd_full_ratio</c>.</summary>
     public double FullRatio { get; init; } = 0.95;
+
+    /// <summary>Difference of monitors' wall clocks above which health warns. Setting <c>mon_clock_drift_allowed</c>, in seconds.</summary>
+    public TimeSpan ClockDriftAllowed { get; init; } = TimeSpan.FromMilliseconds(50);
 
     /// <summary>Whether the leader evens out PGs over OSDs by itself. Setting <c>mon_balancer</c>, <c>on</c> or <c>off</c>.</summary>
     public bool Balances { get; init; }
@@ -75,6 +79,7 @@ public sealed record MonitorPolicy
             NearFullRatio = Number(map, "mon_osd_nearfull_ratio", NearFullRatio),
             BackfillFullRatio = Number(map, "mon_osd_backfillfull_ratio", BackfillFullRatio),
             FullRatio = Number(map, "mon_osd_full_ratio", FullRatio),
+            ClockDriftAllowed = Seconds(map, "mon_clock_drift_allowed", ClockDriftAllowed),
             Balances = (Text(map, "mon_balancer") ?? (Balances ? "on" : "off")) == "on",
             TargetMaxMisplacedRatio = Number(map, "target_max_misplaced_ratio", TargetMaxMisplacedRatio),
         };
@@ -95,6 +100,7 @@ public sealed record MonitorPolicy
         {
             "mon_osd_down_out_interval" => (0, 31_536_000),
             "mon_osd_report_timeout" => (5, 86_400),
+            "mon_clock_drift_allowed" => (0.001, 3600),
             "mon_osd_min_down_reporters" => (1, 1000),
             "mon_osd_min_up_ratio" or "mon_osd_min_in_ratio" => (0, 1),
             "target_max_misplaced_ratio" => (0, 1),

@@ -31,14 +31,16 @@ internal readonly record struct MonitorForward(PeerIdentity Origin, MessageType 
     }
 }
 
-/// <summary>An admin request that a follower passes on. Body: version u8, correlation u64, method, request bytes.</summary>
-internal readonly record struct AdminRequestMessage(ulong Correlation, string Method, ReadOnlyMemory<byte> Request)
+/// <summary>An admin request that a follower passes on. Body: version u8, origin u64 (drawn by the follower's process), correlation u64, method,
+/// request bytes.</summary>
+internal readonly record struct AdminRequestMessage(ulong Origin, ulong Correlation, string Method, ReadOnlyMemory<byte> Request)
 {
-    private const byte FormatVersion = 1;
+    private const byte FormatVersion = 2;
 
     public void Encode(WireWriter writer)
     {
         writer.WriteByte(FormatVersion);
+        writer.WriteUInt64(Origin);
         writer.WriteUInt64(Correlation);
         writer.WriteString(Method);
         writer.WriteBytes(Request.Span);
@@ -48,7 +50,7 @@ internal readonly record struct AdminRequestMessage(ulong Correlation, string Me
     {
         var reader = new WireReader(body);
         reader.ReadVersion(FormatVersion, "admin request");
-        var message = new AdminRequestMessage(reader.ReadUInt64(), reader.ReadString(), reader.ReadBytes().ToArray());
+        var message = new AdminRequestMessage(reader.ReadUInt64(), reader.ReadUInt64(), reader.ReadString(), reader.ReadBytes().ToArray());
         reader.ExpectEnd();
         return message;
     }

@@ -67,7 +67,7 @@ internal sealed class MonitorPeer : IConnectionHandler
         _daemon.OnPeerOpened(this);
     }
 
-    public void OnMessage(IConnection connection, in Message message) => _daemon.OnPeerReply(message.Type, message.Body);
+    public void OnMessage(IConnection connection, in Message message) => _daemon.OnPeerReply(this, message.Type, message.Body);
 
     public void OnDrained(IConnection connection)
     {

@@ -31,4 +31,8 @@ public sealed record HealthFinding(string Code, HealthLevel Level, string Summar
 /// <param name="Leader">The leader's name.</param>
 /// <param name="Term">Raft term.</param>
 /// <param name="Since">How long it leads.</param>
-public sealed record QuorumView(IReadOnlyList<string> Monitors, IReadOnlyList<string> InQuorum, string Leader, ulong Term, TimeSpan Since);
+public sealed record QuorumView(IReadOnlyList<string> Monitors, IReadOnlyList<string> InQuorum, string Leader, ulong Term, TimeSpan Since)
+{
+    /// <summary>How far the others' wall clocks are from the leader's, by name; positive for one that is ahead.</summary>
+    public IReadOnlyDictionary<string, TimeSpan> Skews { get; init; } = new Dictionary<string, TimeSpan>();
+}

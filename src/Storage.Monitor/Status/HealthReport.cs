@@ -26,11 +26,12 @@ public static class HealthReport
         }
 
         var findings = new List<HealthFinding>();
-        JudgeMonitors(findings, quorum);
+        JudgeMonitors(findings, quorum, policy);
         JudgeOsds(findings, map);
         JudgeFlags(findings, map);
         JudgeSpace(findings, map, statistics, policy);
         JudgeReadErrors(findings, map, statistics);
+        JudgeSlowOperations(findings, map, statistics);
         PgView[] views = [.. statistics.Views(map, now, policy.StaleAfter)];
         JudgeGroups(findings, views);
         JudgePools(findings, map, views);
@@ -44,8 +45,12 @@ public static class HealthReport
     public static HealthLevel Worst(IReadOnlyList<HealthFinding> findings) =>
         findings.Where(finding => !finding.IsMuted).Select(finding => finding.Level).DefaultIfEmpty(HealthLevel.Ok).Max();
 
-    private static void JudgeMonitors(List<HealthFinding> findings, QuorumView quorum)
+    private static void JudgeMonitors(List<HealthFinding> findings, QuorumView quorum, MonitorPolicy policy)
     {
+        KeyValuePair<string, TimeSpan>[] skewed = [.. quorum.Skews.Where(entry => entry.Value.Duration() > policy.ClockDriftAllowed).OrderBy(entry => entry.Key, StringComparer.Ordinal)];
+        Add(findings, "MON_CLOCK_SKEW", HealthLevel.Warn, $"clock skew on {string.Join(", ", skewed.Select(entry => "mon." + entry.Key))}",
+            [.. skewed.Select(entry => string.Create(CultureInfo.InvariantCulture, $"mon.{entry.Key}'s clock is {entry.Value.Duration().TotalSeconds:0.000} s {(entry.Value > TimeSpan.Zero ? "ahead of" : "behind")} mon.{quorum.Leader}'s"))],
+            "let the nodes' clocks follow the same time servers (chrony, ntpd)");
         string[] down = [.. quorum.Monitors.Except(quorum.InQuorum, StringComparer.Ordinal)];
         Add(findings, "MON_DOWN", HealthLevel.Warn, $"{down.Length}/{quorum.Monitors.Count} mons down, quorum {string.Join(',', quorum.InQuorum)}",
             [.. down.Select(name => $"mon.{name} is not in quorum")],
@@ -107,6 +112,14 @@ public static class HealthReport
             "the disk is probably dying: mark its OSD out and replace it; or, once the cause is removed, osd clear-errors");
     }
 
+    private static void JudgeSlowOperations(List<HealthFinding> findings, ClusterMap map, ClusterStatistics statistics)
+    {
+        OsdStatistics[] slow = [.. map.Osds.Where(osd => osd.IsUp).Select(osd => statistics.Of(osd.Id)).OfType<OsdStatistics>().Where(report => report.SlowOperations > 0)];
+        Add(findings, "SLOW_OPS", HealthLevel.Warn, $"{slow.Sum(report => report.SlowOperations)} client operations wait for long on {Plural(slow.Length, "osd")}",
+            [.. slow.Select(report => $"{report.Osd}: {report.SlowOperations} slow, the oldest a {report.SlowestOperation}")],
+            "see what the oldest one waits for: a group that is not active, a copy that is missing, or a slow disk");
+    }
+
     private static void JudgeGroups(List<HealthFinding> findings, PgView[] views)
     {
         PgView[] unavailable = [.. views.Where(view => !view.Is("active") || view.Is("stale"))];
@@ -141,16 +154,16 @@ public static class HealthReport
 
     private static void JudgePools(List<HealthFinding> findings, ClusterMap map, PgView[] views)
     {
-        Dictionary<long, long> bytes = [];
-        foreach (PgView view in views)
-        {
-            bytes[view.Group.Pool] = bytes.GetValueOrDefault(view.Group.Pool) + (view.Report?.Bytes ?? 0);
-        }
+        Dictionary<long, PoolUsage> usage = PoolUsage.Of(views);
+        PoolInfo[] full = [.. map.Pools.Where(pool => usage.GetValueOrDefault(pool.Id).IsAtQuota(pool, 1))];
+        Add(findings, "POOL_FULL", HealthLevel.Warn, $"{Plural(full.Length, "pool")} at quota, their writes fail",
+            [.. full.Select(Describe)], "raise the quota (pool set) or delete data");
+        PoolInfo[] near = [.. map.Pools.Where(pool => usage.GetValueOrDefault(pool.Id).IsAtQuota(pool, 0.9) && !full.Contains(pool))];
+        Add(findings, "POOL_NEARFULL", HealthLevel.Warn, $"{Plural(near.Length, "pool")} near quota",
+            [.. near.Select(Describe)], "raise the quota (pool set) or delete data");
+        string Describe(PoolInfo pool) => $"pool '{pool.Name}' holds {usage.GetValueOrDefault(pool.Id).Bytes} bytes{(pool.QuotaBytes > 0 ? $" of {pool.QuotaBytes}" : "")} "
+            + $"in {usage.GetValueOrDefault(pool.Id).Objects} objects{(pool.QuotaObjects > 0 ? $" of {pool.QuotaObjects}" : "")}";
 
-        PoolInfo[] full = [.. map.Pools.Where(pool => pool.QuotaBytes > 0 && bytes.GetValueOrDefault(pool.Id) >= pool.QuotaBytes)];
-        Add(findings, "POOL_FULL", HealthLevel.Warn, $"{Plural(full.Length, "pool")} at quota",
-            [.. full.Select(pool => $"pool '{pool.Name}' holds {bytes.GetValueOrDefault(pool.Id)} bytes of {pool.QuotaBytes}")],
-            "raise the quota or delete data");
         PoolInfo[] single = [.. map.Pools.Where(pool => pool.Size < 2)];
         Add(findings, "POOL_NO_REDUNDANCY", HealthLevel.Warn, $"{Plural(single.Length, "pool")} without redundancy",
             [.. single.Select(pool => $"pool '{pool.Name}' has size {pool.Size}")],

@@ -46,6 +46,12 @@ internal sealed class ClientOperation
 
     public TimeSpan Arrived { get; private set; }
 
+    /// <summary>Neighbours in the daemon's list of operations under way, by arrival.</summary>
+    public ClientOperation? Older { get; set; }
+
+    /// <inheritdoc cref="Older"/>
+    public ClientOperation? Newer { get; set; }
+
     public void Begin(IConnection connection, in OperationRequest request, PgId group, ObjectId id, BufferSegment data, TimeSpan now)
     {
         Connection = connection;

@@ -58,7 +58,7 @@ internal sealed partial class PlacementGroup
         InFlightWrite write = _writePool.TryPop(out InFlightWrite? pooled) ? pooled : new InFlightWrite();
         var evaluation = new WriteEvaluation(_host.Store, _collection, _host.Options.LargestObjectBytes, LocalVersion(operation.Object), head, _pool, operation, write.Transaction, _steps);
         ResultCode result = evaluation.Run();
-        if (result == ResultCode.Ok && evaluation.Grows && (operation.Flags & OperationFlags.FullTry) == 0 && !HasRoom(operation.Data.Length))
+        if (result == ResultCode.Ok && evaluation.Grows && (operation.Flags & OperationFlags.FullTry) == 0 && (_pool.IsFull || !HasRoom(operation.Data.Length)))
         {
             _host.Reached(RarePath.NoSpace);
             result = ResultCode.NoSpace;

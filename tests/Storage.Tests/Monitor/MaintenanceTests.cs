@@ -173,6 +173,81 @@ public class MaintenanceTests
         Assert.Equal(StatusCode.InvalidArgument, Refused(() => core.Admin("ConfigSet", new ConfigSetRequest { Section = "mon", Key = "mon_balancer", Value = "maybe" })));
     }
 
+    [Fact]
+    public void ProgressFollowsRecoveryAndEndsWithIt()
+    {
+        CoreHarness core = Clean(osds: 3, groups: 4);
+        Report(core, "active+degraded", missing: 100);
+        core.Pass(2);
+        for (int left = 90; left > 0; left -= 10)
+        {
+            Report(core, "active+degraded", missing: left);
+            core.Pass(1);
+        }
+
+        Storage.Monitor.Status.ProgressItem item = Assert.Single(core.Leader.Progress.Items(core.Now));
+        Assert.Equal("recovery/p", item.Id);
+        Assert.Equal(0.9, item.Fraction, 2);
+        Assert.InRange(item.Remaining!.Value.TotalSeconds, 0.5, 2);
+        Report(core, "active+clean");
+        core.Pass(1.5);
+        Assert.Equal(1, Assert.Single(core.Leader.Progress.Items(core.Now)).Fraction);
+        core.Pass(10);
+        Assert.Empty(core.Leader.Progress.Items(core.Now));
+    }
+
+    [Fact]
+    public void APoolAtItsQuotaIsFullUntilItIsBelowAgain()
+    {
+        CoreHarness core = Clean(osds: 3, groups: 4); // four objects of a byte
+        core.Admin("PoolSet", new PoolSetRequest { Name = "p", Key = "quota_objects", Value = "4" });
+        core.Pass(6);
+        Assert.True(core.Map.Pools.Single().IsFull);
+        Assert.Contains(Findings(core), finding => finding.Code == "POOL_FULL");
+        core.Admin("PoolSet", new PoolSetRequest { Name = "p", Key = "quota_objects", Value = "100" });
+        core.Pass(6);
+        Assert.False(core.Map.Pools.Single().IsFull);
+        core.Admin("PoolSet", new PoolSetRequest { Name = "p", Key = "quota_bytes", Value = "3" });
+        core.Pass(1);
+        Assert.True(core.Map.Pools.Single().IsFull);
+        Assert.Equal(StatusCode.InvalidArgument, core.Admin("PoolSet", new PoolSetRequest { Name = "p", Key = "quota_bytes", Value = "-1" }).Status.Code);
+    }
+
+    [Fact]
+    public void ARackThatFailsAsAWholeIsNotMarkedOut()
+    {
+        var core = new CoreHarness(osds: 8, hosts: 4, new MonitorPolicy { DownOutInterval = TimeSpan.FromSeconds(5), MinUpRatio = 0, MinInRatio = 0.4 });
+        foreach ((string host, string rack) in new[] { ("host0", "r0"), ("host1", "r0"), ("host2", "r1"), ("host3", "r1") })
+        {
+            var move = new CrushMove { Name = host };
+            move.Location.Add("root", "default");
+            move.Location.Add("rack", rack);
+            Edit(core, new CrushEditRequest { Move = move });
+        }
+
+        int[] rack0 = [0, 1, 4, 5];
+        var ids = new OsdIdsRequest();
+        ids.Osds.Add(rack0);
+        core.Admin("OsdDown", ids);
+        core.Pass(30, 2, 3, 6, 7);
+        Assert.InRange(rack0.Count(osd => core.Osd(osd).IsIn), 2, 4); // no more than 60% of it may go
+        Assert.Contains(core.State.Events, entry => entry.Text.Contains("below rack r0", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void SlowOperationsAndSkewedClocksAreHealthChecks()
+    {
+        CoreHarness core = Clean(osds: 3, groups: 4);
+        core.Leader.HandleStatistics(
+            new OsdStatistics(new OsdId(1), core.Map.Epoch, 100, 10, 0, 0, 0, 0, 0, 0, 0, [], 3, "write of x by client.1 for 40 s in pg 1.0: waits for osd.2 to make it durable"), core.Now);
+        HealthFinding slow = Assert.Single(Findings(core), finding => finding.Code == "SLOW_OPS");
+        Assert.Contains("waits for osd.2", slow.Detail[0], StringComparison.Ordinal);
+        var view = new QuorumView(["a", "b"], ["a", "b"], "a", 1, TimeSpan.FromSeconds(9)) { Skews = new Dictionary<string, TimeSpan> { ["b"] = TimeSpan.FromSeconds(-2) } };
+        HealthFinding skew = Assert.Single(
+            HealthReport.Make(core.State, core.Leader.Statistics, view, core.Leader.Policy, core.Now), finding => finding.Code == "MON_CLOCK_SKEW");
+        Assert.Contains("2.000 s behind mon.a", skew.Detail[0], StringComparison.Ordinal);
+    }
+
     private static ClusterMap WithoutUpmap(CoreHarness core)
     {
         var increment = new ClusterMapIncrement { Epoch = core.Map.Epoch.Next };

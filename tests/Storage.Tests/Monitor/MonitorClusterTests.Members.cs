@@ -115,6 +115,7 @@ public sealed partial class MonitorClusterTests
     private Node Join(string name)
     {
         MonAddReply added = Add(name);
+        Assert.NotEmpty(added.Monitors);
         MonitorInfo[] all = [.. added.Monitors.Select(monitor => new MonitorInfo(monitor.Id, monitor.Name, Parse(monitor.Address), monitor.AdminAddress.Length == 0 ? default : Parse(monitor.AdminAddress)))];
         var node = new Node(new MonitorOptions { Fsid = Fsid, Id = added.Id, Monitors = all, SnapshotEntries = 20, RetainedEntries = 5 });
         MonitorStore.BootstrapRaft(node.Storage, node.Options);
