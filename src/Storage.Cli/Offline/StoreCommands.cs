@@ -44,7 +44,7 @@ internal static class StoreCommands
 
     private static Verb List()
     {
-        var group = new Argument<string?>("PG") { Description = "The placement group whose objects to list; without it, the groups.", Arity = ArgumentArity.ZeroOrOne };
+        var group = new Argument<string?>("PG") { Description = "The placement group whose objects to list; without it, the groups.", Arity = ArgumentArity.ZeroOrOne, DefaultValueFactory = _ => null };
         return new Verb("list", "Lists placement groups with their objects' number, or the objects of one with their sizes.", "storage store list --data osd.3", "storage store list 2.1f --data osd.3") { group }.Does((run, _) =>
             WithStoreAsync(run, store =>
             {
