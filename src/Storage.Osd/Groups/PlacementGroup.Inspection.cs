@@ -29,6 +29,9 @@ internal sealed partial class PlacementGroup
 
     public int MinSize => _pool.MinSize;
 
+    /// <summary>pg_num by the newest map that this copy took account of.</summary>
+    public int PgCount => _pool.PgCount;
+
     /// <summary>All copies are complete by this primary's word.</summary>
     public bool IsKnownClean => _phase == GroupPhase.Active && IsClean;
 
@@ -154,6 +157,11 @@ internal sealed partial class PlacementGroup
         var latest = new Dictionary<ObjectId, (PgVersion Should, PgLogEntry Entry)>();
         foreach (PgLogEntry entry in _log.Entries)
         {
+            if (entry.Kind == LogEntryKind.Elsewhere)
+            {
+                continue;
+            }
+
             latest[entry.Object] = (entry.Kind == LogEntryKind.Delete ? PgVersion.Zero : entry.Version, entry);
             foreach (CloneEffect effect in entry.Clones)
             {

@@ -103,7 +103,7 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
                 CheckLog(id, record, osd, group);
             }
 
-            if (group.Acting.Length >= group.MinSize)
+            if (group.Acting.Length >= group.MinSize && group.PgCount == _pgCount)
             {
                 NoteCommitted(id, record, osd, group);
             }

@@ -185,6 +185,11 @@ internal sealed class SimulatedCluster
             return null;
         }
 
+        if (pool.PlacedPgCount != 0)
+        {
+            return $"pgp_num is {pool.PlacedPgCount} of {pool.PgCount}";
+        }
+
         for (uint seed = 0; seed < pool.PgCount; seed++)
         {
             var group = new PgId(Pool, seed);

@@ -14,6 +14,7 @@ internal sealed class FaultDriver
     private readonly Action<Exception> _failed;
     private readonly HashSet<OsdNode> _out = [];
     private bool _isOver;
+    private const int MostGroups = 12;
 
     public FaultDriver(SimulatedCluster cluster, IReadOnlyList<ClientNode> clients, Random random, Action<Exception> failed)
     {
@@ -47,6 +48,12 @@ internal sealed class FaultDriver
             node.Start();
         }
 
+        if (Pool is { } pool && _cluster.Coverage.Counts.Keys.Any(key => key.StartsWith("fault.Pool", StringComparison.Ordinal)))
+        {
+            SetPool("size", Math.Max(_cluster.Scenario.Size, pool.Size));
+            SetPool("min_size", Math.Min(2, _cluster.Scenario.Size));
+        }
+
         foreach (OsdNode osd in _cluster.Osds)
         {
             if (_out.Contains(osd))
@@ -63,7 +70,8 @@ internal sealed class FaultDriver
             return;
         }
 
-        if (_cluster.Osds.Count == 0 && fault.Kind is FaultKind.CrashOsd or FaultKind.LongCrash or FaultKind.OsdOut or FaultKind.ReplaceDisk or FaultKind.FlipBit or FaultKind.MarkDown)
+        if (_cluster.Osds.Count == 0 && fault.Kind is FaultKind.CrashOsd or FaultKind.LongCrash or FaultKind.OsdOut or FaultKind.ReplaceDisk or FaultKind.FlipBit
+                or FaultKind.PoolSplit or FaultKind.PoolSize or FaultKind.PoolMinSize or FaultKind.MarkDown)
         {
             return;
         }
@@ -142,8 +150,19 @@ internal sealed class FaultDriver
 
                 break;
             case FaultKind.FlipBit:
-                done = _cluster.IsClean() && _cluster.Osds.All(o => o == osd || !o.HasFlips)
+                done = _cluster.IsClean() && Pool is { MinSize: > 1 } && _cluster.Osds.All(o => o == osd || !o.HasFlips)
                     && osd!.FlipBit(_random, ObjectWorkload.NameOf(fault.Targets[1] % _cluster.Scenario.Objects));
+                break;
+            case FaultKind.PoolSplit:
+                done = Pool is { PgCount: < MostGroups } whole && SetPool(
+                    "pg_num", Math.Min(MostGroups, whole.PgCount + 1 + (fault.Targets[0] % whole.PgCount)), spread: fault.Targets[1] % 2 == 0);
+                break;
+            case FaultKind.PoolSize:
+                done = Pool is { } sized && (sized.Size != 2 || _cluster.Osds.Count > 2) && SetPool("size", sized.Size == 2 ? 3 : 2);
+                break;
+            case FaultKind.PoolMinSize:
+                // One copy is enough only while none is damaged.
+                done = Pool is { Size: > 1 } served && (served.MinSize == 1 || _cluster.Osds.All(o => !o.HasFlips)) && SetPool("min_size", served.MinSize == 1 ? 2 : 1);
                 break;
             case FaultKind.CrashClient:
                 done = _clients.Count > 0 && CrashFor(_clients[fault.Targets[0] % _clients.Count], fault.Duration, power: false);
@@ -156,6 +175,24 @@ internal sealed class FaultDriver
         }
 
         _cluster.Coverage.Count($"fault.{fault.Kind}{(done ? "" : ".skipped")}");
+    }
+
+    private Storage.Cluster.PoolInfo? Pool => _cluster.NewestMap?.FindPool(_cluster.Pool);
+
+    private bool SetPool(string key, int value, bool spread = false)
+    {
+        Note($"the pool's {key} becomes {value}");
+        string name = Pool!.Name;
+        ObjectWorkload.Watch(Set(key), _failed);
+        if (spread)
+        {
+            ObjectWorkload.Watch(Set("pgp_num"), _failed);
+        }
+
+        return true;
+
+        Task Set(string setting) => _cluster.CommandAsync(
+            "PoolSet", new PoolSetRequest { Name = name, Key = setting, Value = value.ToString(System.Globalization.CultureInfo.InvariantCulture) }, ChangeReply.Parser);
     }
 
     private bool CrashFor(SimulatedNode node, TimeSpan away, bool power)

@@ -48,6 +48,15 @@ public enum FaultKind
     /// <summary>A bit flips on one copy of one object, while all copies are clean.</summary>
     FlipBit,
 
+    /// <summary>An operator raises pg_num: PGs split, and their objects spread over the OSDs afterwards.</summary>
+    PoolSplit,
+
+    /// <summary>An operator changes how many copies there are: two become three or three two.</summary>
+    PoolSize,
+
+    /// <summary>An operator changes how many copies must be there to serve: two become one or one two.</summary>
+    PoolMinSize,
+
     /// <summary>A client ends without a word, and a new one takes its place.</summary>
     CrashClient,
 

@@ -138,6 +138,14 @@ public sealed record Scenario
         },
         new Scenario
         {
+            Name = "pools",
+            PgCount = 2,
+            Faults = Mix(
+                (FaultKind.PoolSplit, 4), (FaultKind.PoolSize, 2), (FaultKind.PoolMinSize, 1), (FaultKind.CrashOsd, 3), (FaultKind.LongCrash, 2), (FaultKind.OsdOut, 2),
+                (FaultKind.CrashAtEffect, 3), (FaultKind.PowerLoss, 1), (FaultKind.Partition, 1), (FaultKind.ReplaceDisk, 1)),
+        },
+        new Scenario
+        {
             Name = "monitors",
             MaxOsds = 3,
             FaultInterval = TimeSpan.FromSeconds(3),
@@ -148,7 +156,8 @@ public sealed record Scenario
     private static SortedDictionary<FaultKind, double> Mixed => Mix(
         (FaultKind.CrashOsd, 4), (FaultKind.LongCrash, 2), (FaultKind.CrashMonitor, 1), (FaultKind.CrashLeader, 2), (FaultKind.CrashAtEffect, 4),
         (FaultKind.PowerLoss, 1.5), (FaultKind.Partition, 2), (FaultKind.OneWayPartition, 2), (FaultKind.SlowNetwork, 1), (FaultKind.BreakConnections, 2),
-        (FaultKind.Pause, 2), (FaultKind.OsdOut, 1.5), (FaultKind.ReplaceDisk, 1), (FaultKind.FlipBit, 1), (FaultKind.CrashClient, 1), (FaultKind.MarkDown, 2));
+        (FaultKind.Pause, 2), (FaultKind.OsdOut, 1.5), (FaultKind.ReplaceDisk, 1), (FaultKind.FlipBit, 1), (FaultKind.CrashClient, 1), (FaultKind.MarkDown, 2),
+        (FaultKind.PoolSplit, 1), (FaultKind.PoolSize, 0.7), (FaultKind.PoolMinSize, 0.5));
 
     /// <summary>Finds a named scenario, or reads a file.</summary>
     /// <param name="nameOrFile">A name of <see cref="Named"/>, or a path.</param>
