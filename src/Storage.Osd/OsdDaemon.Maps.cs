@@ -74,12 +74,12 @@ public sealed partial class OsdDaemon
         }
     }
 
-    private void HandleMapUpdate(MapUpdate update)
+    private void HandleMapUpdate(MapUpdate update, bool fromMonitor = true)
     {
         Epoch before = Map?.Epoch ?? Epoch.None;
         if (!update.Full.IsEmpty)
         {
-            TakeWhole(update.Full);
+            TakeWhole(update.Full, fromMonitor);
         }
 
         foreach (ReadOnlyMemory<byte> bytes in update.Increments)
@@ -104,7 +104,7 @@ public sealed partial class OsdDaemon
         }
     }
 
-    private void TakeWhole(ReadOnlyMemory<byte> bytes)
+    private void TakeWhole(ReadOnlyMemory<byte> bytes, bool fromMonitor)
     {
         ClusterMap whole = ClusterMap.Decode(bytes.Span);
         if (Map is not null && whole.Epoch <= Map.Epoch)
@@ -119,6 +119,12 @@ public sealed partial class OsdDaemon
 
         if (IsUp && whole.FindOsd(Id) is { IsUp: true } self && self.Instance == _options.Instance && self.UpFrom <= Map!.Epoch)
         {
+            if (!fromMonitor)
+            {
+                _monitor.Subscribe(); // a peer that has no increments at hand; monitors keep them
+                return;
+            }
+
             // Intervals began and ended that we took part in without knowing; only a new life makes that safe.
             Fail(new InvalidOperationException($"{Id} has map {Map.Epoch}, the cluster has {whole.Epoch} and no longer keeps those between; restart it"));
             return;

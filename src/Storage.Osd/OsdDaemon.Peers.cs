@@ -186,7 +186,7 @@ public sealed partial class OsdDaemon
         switch (message.Type)
         {
             case MessageType.MapUpdate:
-                HandleMapUpdate(MapUpdate.Decode(message.Body));
+                HandleMapUpdate(MapUpdate.Decode(message.Body), connection.Peer.Kind == EntityKind.Monitor);
                 return;
             case MessageType.MapSubscribe:
                 SendMaps(connection, MapSubscribe.Decode(message.Body).Have);

@@ -145,6 +145,9 @@ internal sealed partial class PlacementGroup
             json.WriteNumber("same_interval_since", Interval.Value);
             json.WriteNumber("last_epoch_started", _history.LastEpochStarted.Value);
             json.WriteNumber("last_epoch_clean", _history.LastEpochClean.Value);
+            json.WriteNumber("history_known_from", _history.KnownFrom.Value);
+            json.WriteNumber("size", _pool.Size);
+            json.WriteNumber("min_size", _pool.MinSize);
             WriteInfo(json, "info", _info);
             json.WriteNumber("log_entries", _log.Count);
             json.WriteNumber("objects_missing_here", _missing.Count);
@@ -159,12 +162,15 @@ internal sealed partial class PlacementGroup
             json.WriteNumber("objects_trimming", _trimming.Count);
             json.WriteString("waiting_for", WaitingFor());
             WriteOsds(json, "blocked_by", [.. _blockedBy]);
+            WriteBlockers(json);
+            WriteMissing(json);
             json.WriteStartArray("past_intervals");
             foreach (PastInterval interval in _history.Past)
             {
                 json.WriteStartObject();
                 json.WriteNumber("first", interval.First.Value);
                 json.WriteNumber("last", interval.Last.Value);
+                json.WriteNumber("primary_up_from", interval.PrimaryUpFrom.Value);
                 WriteOsds(json, "acting", interval.Acting);
                 json.WriteEndObject();
             }
@@ -228,7 +234,8 @@ internal sealed partial class PlacementGroup
                 string silent = string.Join(", ", _peers.Values.Where(peer => !peer.HasInfo && _map.IsUp(peer.Osd)).Select(peer => peer.Osd));
                 return silent.Length > 0 ? $"info from {silent}" : _history.HasGap ? $"someone who knows this group's past before epoch {_history.KnownFrom}" : "";
             case GroupPhase.Down:
-                return $"an interval that may have accepted writes has no survivor; start {string.Join(", ", _blockedBy)} or declare them lost";
+                return string.Join("; ", Blockers().Select(blocker => blocker.Why))
+                    + ": start one OSD of each interval, or declare them lost (osd lost), which gives up what only they have";
             case GroupPhase.Incomplete:
                 return "a complete copy as new as the newest interval that was active";
             case GroupPhase.WaitActing:
@@ -241,11 +248,79 @@ internal sealed partial class PlacementGroup
                 string waiting = string.Join(", ", _peers.Values.Where(peer => IsTarget(peer.Osd) && !peer.IsActivated).Select(peer => peer.Osd));
                 return waiting.Length > 0 ? $"{waiting} to start the interval" : "this disk";
             case GroupPhase.Active when _acting.Length < _pool.MinSize:
-                return $"{_pool.MinSize - _acting.Length} more members: min_size is {_pool.MinSize}";
+                return $"{_pool.MinSize - _acting.Length} more members: {_acting.Length} are there and min_size is {_pool.MinSize}; reads and writes wait";
             case GroupPhase.Active when !HoldsLease():
                 return "a read lease from its members";
             default:
                 return "";
+        }
+    }
+
+    // Past intervals without a survivor, and why each of their members does not count as one.
+    private IEnumerable<(OsdId Osd, PastInterval Interval, string Why)> Blockers()
+    {
+        foreach (PastInterval interval in _history.Past)
+        {
+            if (!interval.Acting.All(osd => _blockedBy.Contains(osd) || IsGivenUp(osd, interval)))
+            {
+                continue;
+            }
+
+            foreach (OsdId osd in interval.Acting.Where(osd => !IsGivenUp(osd, interval)))
+            {
+                string state = !_map.IsUp(osd) ? "down"
+                    : !_peers.TryGetValue(osd, out PeerState? peer) || !peer.HasInfo ? "up, has not answered yet"
+                    : $"up with a disk that is new since epoch {peer.DiskSince}";
+                yield return (osd, interval, $"waits for {osd} ({state}): it may have accepted writes in interval {interval.First}..{interval.Last}");
+            }
+        }
+    }
+
+    private bool IsGivenUp(OsdId osd, PastInterval interval) => _map.FindOsd(osd) is not { } record || record.LostAt > interval.Last;
+
+    private void WriteBlockers(Utf8JsonWriter json)
+    {
+        json.WriteStartArray("down_osds_we_would_probe");
+        foreach ((OsdId osd, PastInterval interval, string why) in _phase == GroupPhase.Down ? Blockers() : [])
+        {
+            json.WriteStartObject();
+            json.WriteNumber("osd", osd.Value);
+            json.WriteNumber("interval_first", interval.First.Value);
+            json.WriteNumber("interval_last", interval.Last.Value);
+            json.WriteString("why", why);
+            json.WriteEndObject();
+        }
+
+        json.WriteEndArray();
+    }
+
+    private void WriteMissing(Utf8JsonWriter json)
+    {
+        const int Most = 100;
+        json.WriteStartArray("missing_objects");
+        foreach ((ObjectId id, PgVersion need) in _missing.OrderBy(entry => entry.Key).Take(Most))
+        {
+            WriteObject(id, need, _host.Self);
+        }
+
+        foreach (PeerState peer in _peers.Values.Where(peer => peer.IsActivated))
+        {
+            foreach ((ObjectId id, PgVersion need) in peer.Missing.OrderBy(entry => entry.Key).Take(Most))
+            {
+                WriteObject(id, need, peer.Osd);
+            }
+        }
+
+        json.WriteEndArray();
+
+        void WriteObject(ObjectId id, PgVersion need, OsdId osd)
+        {
+            json.WriteStartObject();
+            json.WriteString("object", id.ToString());
+            json.WriteString("need", need.ToString());
+            json.WriteNumber("missing_on", osd.Value);
+            json.WriteBoolean("unfound", _unfound.Contains(id));
+            json.WriteEndObject();
         }
     }
 

@@ -122,6 +122,8 @@ public sealed class PlacementGroupTests
         cluster.RunUntil(() => cluster.StateOf(cluster.Group).StartsWith("down", StringComparison.Ordinal), "down");
         cluster.RunFor(10);
         Assert.StartsWith("down", cluster.StateOf(cluster.Group), StringComparison.Ordinal);
+        string why = cluster.Daemon(acting[0].Value).QueryJson(cluster.Group)!;
+        Assert.Contains($"waits for {acting[1]} (down): it may have accepted writes in interval ", why, StringComparison.Ordinal);
         cluster.Start(acting[1].Value);
         Assert.Equal("two", Encoding.UTF8.GetString(cluster.Read("a")!));
         cluster.WaitClean();
