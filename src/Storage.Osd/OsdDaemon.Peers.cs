@@ -302,6 +302,7 @@ public sealed partial class OsdDaemon
         else if (type == OsdMessageType.Activate)
         {
             reader.ReadBoolean();
+            reader.ReadEpoch();
             reader.ReadInt64();
             reader.ReadInt64();
             reader.ReadBoolean();

@@ -20,6 +20,11 @@ public sealed record OsdOptions
     /// <summary>Silence of a peer after which it is reported.</summary>
     public TimeSpan HeartbeatGrace { get; init; } = TimeSpan.FromSeconds(4);
 
+    /// <summary>How much faster or slower than true time a machine's monotonic clock may run, as a share: what the safety of read leases
+    /// rests on. A primary whose clock is this much too slow stops serving no later than a member whose clock is this much too fast ends its
+    /// promise, because the primary uses (1 − d) / (1 + d) of the lease. Clocks that NTP slews stay a hundred times below.</summary>
+    public const double LargestClockDrift = 0.05;
+
     /// <summary>How long a read lease lasts; below <see cref="HeartbeatGrace"/>, so that a primary that was cut off has lost
     /// its lease by the time the map says that it is down.</summary>
     public TimeSpan LeaseLength { get; init; } = TimeSpan.FromSeconds(3);

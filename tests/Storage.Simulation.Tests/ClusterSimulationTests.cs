@@ -34,6 +34,10 @@ public sealed class ClusterSimulationTests
     [InlineData("crashes", 10)]
     [InlineData("power", 10)]
     [InlineData("rebalance", 10)]
+    [InlineData("disks", 12)]
+    [InlineData("clocks", 6)]
+    [InlineData("full", 6)]
+    [InlineData("beyond", 8)]
     [InlineData("monitors", 10)]
     [InlineData("default", 60)]
     public void NothingIsLostAndEverythingConverges(string name, ulong seeds)
@@ -41,7 +45,8 @@ public sealed class ClusterSimulationTests
         Scenario scenario = Scenario.Load(name);
         scenario = scenario with { Duration = scenario.Duration * 0.5, FaultInterval = scenario.FaultInterval * 0.7 };
         using var output = new StringWriter();
-        int exit = SimulationRunner.Run(new SimulationRequest { FirstSeed = 1, LastSeed = seeds, Jobs = 2, Scenario = scenario }, output);
+        int exit = SimulationRunner.Run(
+            new SimulationRequest { FirstSeed = 1, LastSeed = seeds, Jobs = 2, Scenario = scenario, RequiredCoverage = name == "default" ? StandardRuns.RequiredOfFewSeeds : null }, output);
         Assert.True(exit == 0, output.ToString());
     }
 }

@@ -20,6 +20,10 @@ internal static class SimulateCommand
             Description = $"A fault mix: {string.Join(", ", Scenario.Named.Select(named => named.Name))}, or a file.",
             DefaultValueFactory = _ => "default",
         };
+        var follow = new Option<bool>("--follow") { Description = "Print every event as it happens." };
+        var standard = new Option<bool>("--standard") { Description = "Run the standard set of seeds of every scenario; fails if a named rare path is never reached." };
+        var requireCoverage = new Option<bool>("--require-coverage") { Description = "Fail if these seeds never reach a named rare path." };
+        var shrink = new Option<int>("--shrink") { Description = "Seconds to look for a smaller scenario that fails alike; 0 for none.", DefaultValueFactory = _ => 60 };
         var keepGoing = new Option<bool>("--keep-going") { Description = "Go on after a seed failed." };
 #if MUTATIONS
         var mutation = new Option<string?>("--mutation") { Description = "Run with one deliberate bug; see --mutations." };
@@ -32,7 +36,7 @@ internal static class SimulateCommand
             "storage simulate --seeds 1..200 --jobs 2",
             "storage simulate --seeds 1..50 --scenario power")
         {
-            seed, seeds, jobs, scenario, keepGoing,
+            seed, seeds, jobs, scenario, keepGoing, follow, standard, requireCoverage, shrink,
 #if MUTATIONS
             mutation, mutations,
 #endif
@@ -78,8 +82,13 @@ internal static class SimulateCommand
                 Json = run.Json,
                 ShowProgress = !run.Json && !Console.IsOutputRedirected,
                 KeepGoing = run.Get(keepGoing),
+                Follow = run.Get(follow),
+                RequiredCoverage = run.Get(requireCoverage) ? StandardRuns.Required : null,
+                ShrinkFor = TimeSpan.FromSeconds(Math.Clamp(run.Get(shrink), 0, 86_400)),
             };
-            return Task.FromResult(SimulationRunner.Run(request, Console.Out, cancellation));
+            return Task.FromResult(run.Get(standard)
+                ? SimulationRunner.RunStandard(request, Console.Out, cancellation)
+                : SimulationRunner.Run(request, Console.Out, cancellation));
         });
     }
 }

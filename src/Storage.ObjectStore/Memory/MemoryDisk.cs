@@ -18,6 +18,29 @@ public sealed class MemoryDisk
     /// <summary>Bytes in use, in whole blocks; blocks shared by clones count once.</summary>
     public long UsedBytes { get; internal set; }
 
+    /// <summary>How much slower than <see cref="MemoryStoreOptions"/> say this disk is; 1 for not at all. May be changed at any time.</summary>
+    public double Slowness { get; set; } = 1;
+
+    /// <summary>Whether an object of a name, or a snapshot of it, has a block here that cannot be read, in any collection.</summary>
+    /// <param name="name">The objects' name.</param>
+    /// <returns>True if one was damaged and not replaced since.</returns>
+    public bool HasDamage(string name)
+    {
+        for (int i = 0; i < Collections.Count; i++)
+        {
+            SortedMap<ObjectId, MemoryObject> objects = Collections.ValueAt(i).Objects;
+            for (int j = 0; j < objects.Count; j++)
+            {
+                if (objects.KeyAt(j).Name == name && objects.ValueAt(j).HasDamage)
+                {
+                    return true;
+                }
+            }
+        }
+
+        return false;
+    }
+
     internal SortedMap<CollectionId, MemoryCollection> Collections { get; } = new(Comparer<CollectionId>.Default);
 
     internal MemoryObjectStore? Owner { get; set; }
@@ -38,6 +61,22 @@ internal sealed class MemoryObject
 
     public SortedMap<ReadOnlyMemory<byte>, ReadOnlyMemory<byte>> Omap { get; set; } = new(KeyOrder.Instance);
 
+    public bool HasDamage
+    {
+        get
+        {
+            for (int i = 0; i < Blocks.Count; i++)
+            {
+                if (Blocks.ValueAt(i).Damage != BlockDamage.None)
+                {
+                    return true;
+                }
+            }
+
+            return false;
+        }
+    }
+
     public MemoryObject Copy() => new() { Size = Size, Blocks = Blocks.Copy(), Attributes = Attributes.Copy(), Omap = Omap.Copy() };
 }
 
@@ -46,10 +85,23 @@ internal sealed class MemoryBlock(byte[] data)
 {
     public byte[] Data { get; } = data;
 
-    /// <summary>Fails its checksum: a bit was flipped in it, or in a block it was merged from.</summary>
-    public bool Damaged { get; set; }
+    /// <summary>What is wrong with it, or with a block it was merged from.</summary>
+    public BlockDamage Damage { get; set; }
 
     public int References { get; set; }
+}
+
+/// <summary>What is wrong with a block on a disk.</summary>
+public enum BlockDamage : byte
+{
+    /// <summary>Nothing.</summary>
+    None,
+
+    /// <summary>Its content fails its checksum: reads say <see cref="ReadStatus.ChecksumMismatch"/>.</summary>
+    Flipped,
+
+    /// <summary>The disk reports an error for it: reads say <see cref="ReadStatus.IoError"/>.</summary>
+    Unreadable,
 }
 
 /// <summary>How a <see cref="MemoryObjectStore"/> behaves.</summary>

@@ -267,11 +267,11 @@ public sealed partial class MemoryObjectStore
     private void Patch(MemoryObject target, long index, int within, ReadOnlySpan<byte> data, int count, List<Action> undo)
     {
         byte[] bytes = new byte[StoreLimits.BlockSize];
-        bool damaged = false;
+        BlockDamage damage = BlockDamage.None;
         if (count < StoreLimits.BlockSize && target.Blocks.TryGet(index, out MemoryBlock old))
         {
             old.Data.CopyTo(bytes, 0);
-            damaged = old.Damaged;
+            damage = old.Damage;
         }
 
         if (data.IsEmpty)
@@ -283,7 +283,7 @@ public sealed partial class MemoryObjectStore
             data.CopyTo(bytes.AsSpan(within));
         }
 
-        SetBlock(target, index, new MemoryBlock(bytes) { Damaged = damaged }, undo);
+        SetBlock(target, index, new MemoryBlock(bytes) { Damage = damage }, undo);
     }
 
     private static void Lengthen(MemoryObject target, long offset, long length, List<Action> undo)
@@ -384,9 +384,9 @@ public sealed partial class MemoryObjectStore
             int part = Math.Min(count, StoreLimits.BlockSize - at);
             long index = to / StoreLimits.BlockSize;
             Patch(target, index, at, block.Data.AsSpan(within, part), part, undo);
-            if (block.Damaged && target.Blocks.TryGet(index, out MemoryBlock patched))
+            if (block.Damage != BlockDamage.None && target.Blocks.TryGet(index, out MemoryBlock patched))
             {
-                patched.Damaged = true; // a copy of damaged data must not pass for good
+                patched.Damage = block.Damage; // a copy of damaged data must not pass for good
             }
 
             within += part;

@@ -23,7 +23,7 @@ public sealed partial class MemoryObjectStore
         for (int i = 0; i < found.Blocks.Count; i++)
         {
             MemoryBlock block = found.Blocks.ValueAt(i);
-            if (block.Damaged)
+            if (block.Damage != BlockDamage.None)
             {
                 return false;
             }

@@ -184,10 +184,10 @@ public sealed partial class MemoryObjectStore
             }
 
             MemoryBlock block = found.Blocks.ValueAt(i);
-            if (block.Damaged && !Mutations.Active(Mutation.StoreIgnoresChecksums))
+            if (block.Damage != BlockDamage.None && !(block.Damage == BlockDamage.Flipped && Mutations.Active(Mutation.StoreIgnoresChecksums)))
             {
                 buffer.Release();
-                return ReadStatus.ChecksumMismatch;
+                return block.Damage == BlockDamage.Flipped ? ReadStatus.ChecksumMismatch : ReadStatus.IoError;
             }
 
             int skip = (int)Math.Max(0, offset - start);

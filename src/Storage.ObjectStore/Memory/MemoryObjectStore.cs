@@ -137,7 +137,15 @@ public sealed partial class MemoryObjectStore : IObjectStore, IStoreView
     /// <param name="id">The object.</param>
     /// <param name="offset">Byte to damage.</param>
     /// <returns>False if there is no data at that place.</returns>
-    public bool FlipBit(CollectionId collection, ObjectId id, long offset)
+    public bool FlipBit(CollectionId collection, ObjectId id, long offset) => Damage(collection, id, offset, BlockDamage.Flipped);
+
+    /// <summary>Damages the block on the disk below an object (and below clones that share it). Writing the whole block anew heals it.</summary>
+    /// <param name="collection">The collection.</param>
+    /// <param name="id">The object.</param>
+    /// <param name="offset">A byte of the block.</param>
+    /// <param name="damage">How.</param>
+    /// <returns>False if there is no data at that place.</returns>
+    public bool Damage(CollectionId collection, ObjectId id, long offset, BlockDamage damage)
     {
         if (Find(collection, id) is not { } found || !found.Blocks.TryGet(offset / StoreLimits.BlockSize, out MemoryBlock block))
         {
@@ -145,9 +153,17 @@ public sealed partial class MemoryObjectStore : IObjectStore, IStoreView
         }
 
         block.Data[offset % StoreLimits.BlockSize] ^= 1;
-        block.Damaged = true;
+        block.Damage = damage;
         return true;
     }
+
+    /// <summary>Whether a block of an object is damaged.</summary>
+    /// <param name="collection">The collection.</param>
+    /// <param name="id">The object.</param>
+    /// <param name="offset">A byte of the block.</param>
+    /// <returns>False also if there is no data at that place.</returns>
+    public bool IsDamaged(CollectionId collection, ObjectId id, long offset) =>
+        Find(collection, id) is { } found && found.Blocks.TryGet(offset / StoreLimits.BlockSize, out MemoryBlock block) && block.Damage != BlockDamage.None;
 
     bool IStoreView.CollectionExists(CollectionId collection) => _disk.Collections.TryGet(collection, out _);
 
@@ -175,7 +191,7 @@ public sealed partial class MemoryObjectStore : IObjectStore, IStoreView
     }
 
     private TimeSpan Draw(TimeSpan min, TimeSpan max) =>
-        max <= min ? min : min + TimeSpan.FromTicks(_random.NextInt64((max - min).Ticks + 1));
+        (max <= min ? min : min + TimeSpan.FromTicks(_random.NextInt64((max - min).Ticks + 1))) * _disk.Slowness;
 
     private void RequireSpace(Transaction transaction)
     {

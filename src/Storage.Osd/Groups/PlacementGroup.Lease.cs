@@ -5,7 +5,7 @@ using Storage.Osd.Protocol;
 namespace Storage.Osd;
 
 // Read leases (design §6.5). Members promise, for a while from the moment they receive the request, to help no other primary;
-// the primary counts from the moment it sent it, less a tenth for clocks that do not run alike.
+// the primary counts from the moment it sent it, and less, because clocks do not run alike (OsdOptions.LargestClockDrift).
 internal sealed partial class PlacementGroup
 {
     private TimeSpan _leaseSentAt = s_never;
@@ -25,7 +25,8 @@ internal sealed partial class PlacementGroup
             }
         }
 
-        _leaseUntil = agreed == TimeSpan.MaxValue ? agreed : agreed + (_host.Options.LeaseLength * (Mutations.Active(Mutation.LeaseLongerThanPromised) ? 2 : 0.9));
+        double share = Mutations.Active(Mutation.LeaseLongerThanPromised) ? 2 : (1 - OsdOptions.LargestClockDrift) / (1 + OsdOptions.LargestClockDrift);
+        _leaseUntil = agreed == TimeSpan.MaxValue ? agreed : agreed + (_host.Options.LeaseLength * share);
     }
 
     private void TickLease()

@@ -36,6 +36,7 @@ internal sealed partial class PlacementGroup
         }
 
         _host.Reached(RarePath.AuthoritativeLogFetched);
+        _info.LastEpochStarted = info.LastEpochStarted > _info.LastEpochStarted ? info.LastEpochStarted : _info.LastEpochStarted;
         _info.Objects = info.Objects;
         _info.Bytes = info.Bytes;
         _info.CountsEstimated = info.CountsEstimated;
@@ -52,6 +53,7 @@ internal sealed partial class PlacementGroup
         }
 
         bool reset = reader.ReadBoolean();
+        Epoch started = reader.ReadEpoch();
         long objects = reader.ReadInt64();
         long bytes = reader.ReadInt64();
         bool estimated = reader.ReadBoolean();
@@ -78,7 +80,7 @@ internal sealed partial class PlacementGroup
         if (merged)
         {
             _replicaActive = true;
-            _info.LastEpochStarted = Mutations.Active(Mutation.LastEpochStartedNotPersisted) ? _info.LastEpochStarted : Interval;
+            _info.LastEpochStarted = Mutations.Active(Mutation.LastEpochStartedNotPersisted) || started < _info.LastEpochStarted ? _info.LastEpochStarted : started;
             _info.Objects = objects;
             _info.Bytes = bytes;
             _info.CountsEstimated = estimated;

@@ -130,10 +130,10 @@ internal sealed partial class PlacementGroup
                     continue; // removed or declared lost by an operator: nobody waits for it
                 }
 
-                // A disk that had its first map after the interval is not the one that was in it.
+                // Who is up has had a map before. A disk whose first map is of the interval or later came in the place of the one that was in it.
                 bool here = osd == _host.Self
-                    ? _host.DiskSince <= interval.Last
-                    : _peers.TryGetValue(osd, out PeerState? peer) && peer.HasInfo && _map.IsUp(osd) && peer.DiskSince <= interval.Last;
+                    ? _host.DiskSince < interval.First
+                    : _peers.TryGetValue(osd, out PeerState? peer) && peer.HasInfo && _map.IsUp(osd) && peer.DiskSince < interval.First;
                 survived |= here;
                 if (!here)
                 {
@@ -180,6 +180,13 @@ internal sealed partial class PlacementGroup
             _phase = GroupPhase.GetLog;
             SendLogRequest();
             return;
+        }
+
+        if (best.LastEpochStarted > _info.LastEpochStarted)
+        {
+            _info.LastEpochStarted = best.LastEpochStarted; // our log is the authority's
+            PersistInfo(_transaction);
+            SubmitMeta(_transaction);
         }
 
         WaitToActivate();
@@ -381,7 +388,13 @@ internal sealed partial class PlacementGroup
     private void Activate()
     {
         _phase = GroupPhase.Activating;
-        _info.LastEpochStarted = Interval;
+        if (_acting.Length >= _pool.MinSize)
+        {
+            // Fewer members accept no writes. Were their interval to count as started, its copies would be needed for ever, and one
+            // disk that is lost afterwards would leave the PG incomplete though nothing was written to it alone.
+            _info.LastEpochStarted = Interval;
+        }
+
         PersistInfo(_transaction);
         PersistHistory(_transaction);
         SubmitMeta(_transaction, CommitKind.PrimaryActivated);
@@ -409,6 +422,7 @@ internal sealed partial class PlacementGroup
         LogSegment segment = reset ? _log.Since(_info.LogTail, _info.LogTail, !Mutations.Active(Mutation.DuplicatesLostAtBackfill)) : _log.Since(peer.Info.LastUpdate, _info.LogTail, false);
         WireWriter body = Begin();
         body.WriteBoolean(reset);
+        body.WriteUInt32(_info.LastEpochStarted.Value);
         body.WriteInt64(_info.Objects);
         body.WriteInt64(_info.Bytes);
         body.WriteBoolean(_info.CountsEstimated);
@@ -449,7 +463,7 @@ internal sealed partial class PlacementGroup
         _leaseSentAt = _activateSentAt;
         LearnScrubState();
         UpdateLease();
-        _history.LastEpochStarted = Interval;
+        _history.LastEpochStarted = _acting.Length >= _pool.MinSize ? Interval : _history.LastEpochStarted;
         if (!Same(_up, _acting))
         {
             _host.Reached(RarePath.PgTempServed);

@@ -387,7 +387,7 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
 
         // Invariant 2: nothing of this interval without up_thru in the map, and none of it without all members' consent.
         Invariant.Holds(_map.FindOsd(_host.Self) is { } self && self.UpThru >= Interval);
-        Invariant.Holds(_info.LastEpochStarted == Interval);
+        Invariant.Holds(_info.LastEpochStarted == Interval || _acting.Length < _pool.MinSize);
         Invariant.Holds(_info.IsComplete);
         foreach (OsdId osd in _acting)
         {

@@ -3,10 +3,13 @@ namespace Storage.Reactor.Timers;
 /// <summary>
 /// Timers of <c>async</c> code on a loop: <see cref="CreateTimer"/> may be called from any thread, callbacks run on the loop.
 /// </summary>
-internal abstract class LoopTimeProvider(IEventLoop loop) : TimeProvider
+/// <param name="loop">The loop.</param>
+public abstract class LoopTimeProvider(IEventLoop loop) : TimeProvider
 {
+    /// <inheritdoc/>
     public override TimeZoneInfo LocalTimeZone => TimeZoneInfo.Utc;
 
+    /// <inheritdoc/>
     public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period)
     {
         ArgumentNullException.ThrowIfNull(callback);

@@ -25,7 +25,7 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
     /// <exception cref="SimulationFailedException">Something is as it must never be.</exception>
     public void Check()
     {
-        if (cluster.Pool == 0 || cluster.NewestMap?.FindPool(cluster.Pool) is not { } pool)
+        if (cluster.IsDataGivenUp || cluster.Pool == 0 || cluster.NewestMap?.FindPool(cluster.Pool) is not { } pool)
         {
             return;
         }
@@ -221,7 +221,8 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
     // A member against its primary, while no write is under way.
     private static void CompareMember(PgId id, OsdNode first, PlacementGroup primary, OsdNode osd, PlacementGroup group, PeerState peer)
     {
-        if (osd.Durable.Of(id).LastEpochStarted < primary.Interval)
+        // With fewer members than min_size nothing is written, and the interval does not count as started.
+        if (primary.Acting.Length >= primary.MinSize && osd.Durable.Of(id).LastEpochStarted < primary.Interval)
         {
             throw Broken(id, $"{first.Name} is active in interval {primary.Interval}, and {osd.Name} has not written down that it began");
         }
@@ -279,9 +280,8 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
                 copies += osd.VersionOf(collection, head) >= entry.Version ? 1 : 0;
             }
 
-            // An entry that peering brought along may have had a single copy of its object then; an empty disk in the place of another takes one.
-            int atLeast = writtenHere ? pool.MinSize - cluster.Osds.Count(osd => osd.WasReplaced) : 1;
-            if (copies < Math.Max(1, atLeast))
+            // An entry that peering brought along may have had a single copy of its object then; and destroyed disks took theirs along.
+            if (copies < (writtenHere ? pool.MinSize : 1) - cluster.Destroyed.Count)
             {
                 throw Broken(id, $"{head} was committed at {entry.Version}, and {copies} disks have it");
             }

@@ -1,4 +1,6 @@
+using System.Globalization;
 using Microsoft.Extensions.Logging;
+using Storage.Block;
 using Storage.Client;
 using Storage.Messaging;
 using Storage.Simulation.Histories;
@@ -13,6 +15,7 @@ internal sealed class ClientNode : SimulatedNode
     private readonly History _history;
     private readonly Action<Exception> _failed;
     private readonly bool _isIdle;
+    private readonly int _number;
     private NodeLoop? _loop;
 
     /// <param name="cluster">The cluster.</param>
@@ -23,6 +26,7 @@ internal sealed class ClientNode : SimulatedNode
     public ClientNode(SimulatedCluster cluster, int number, History history, Action<Exception> failed, bool isIdle = false)
         : base(cluster, EntityKind.Client, (ulong)number + 1, $"client.{number}", $"client{number}")
     {
+        _number = number;
         _history = history;
         _failed = failed;
         _isIdle = isIdle;
@@ -32,13 +36,29 @@ internal sealed class ClientNode : SimulatedNode
 
     public ObjectWorkload? Workload { get; private set; }
 
-    /// <summary>Reads an object once; runs as the client.</summary>
-    public Task ReadAsync(string name, ulong snapshot = 0)
+    /// <summary>Its volumes, those of other clients included, which it only looks at in the end.</summary>
+    public IReadOnlyList<VolumeWorkload> Volumes { get; private set; } = [];
+
+    /// <summary>Whether calls or requests are under way.</summary>
+    public bool IsBusy => Workload is { Running: > 0 } || Volumes.Any(volume => volume.IsRunning);
+
+    /// <summary>No new calls are made.</summary>
+    public void Stop()
+    {
+        Workload?.Stop();
+        foreach (VolumeWorkload volume in Volumes)
+        {
+            volume.Stop();
+        }
+    }
+
+    /// <summary>Does something as the client.</summary>
+    public Task Do(Func<Task> action)
     {
         _loop!.Enter();
         try
         {
-            return Workload!.ReadAsync(name, snapshot);
+            return action();
         }
         finally
         {
@@ -54,10 +74,38 @@ internal sealed class ClientNode : SimulatedNode
         _loop = loop;
         Client = new ObjectClient(
             loop, transport, new ClientOptions { MonitorAddresses = Cluster.MonitorAddresses, ClientId = instance }, Cluster.NextRandom());
-        Workload = new ObjectWorkload(Name, loop, Client, Cluster.Pool, Cluster.Scenario, _history, Cluster.Trace, Cluster.NextRandom(), Cluster.Snapshots);
+        Workload = new ObjectWorkload(Name, loop, Client, Cluster.Pool, Cluster.Scenario, _history, Cluster.Trace, Cluster.NextRandom(), Cluster.Snapshots)
+        {
+            Refused = OnRefused,
+        };
+        Volumes = [.. Enumerable.Range(0, Cluster.Scenario.Volumes).Select(i => new VolumeWorkload(
+            Name, loop, Client, new VolumeName(SimulatedCluster.PoolName, string.Create(CultureInfo.InvariantCulture, $"volume{i}")),
+            i == _number && i < Cluster.Scenario.Volumes - 1, Cluster.Scenario, _history, Cluster.Trace, Cluster.Coverage, Cluster.NextRandom()))];
         if (!_isIdle)
         {
             Workload.Start(_failed);
+            for (int i = 0; i < Volumes.Count; i++)
+            {
+                // The last volume is everybody's, and nobody resizes it; the others have a client each.
+                if (i == _number || i == Volumes.Count - 1)
+                {
+                    Volumes[i].Start(_failed);
+                }
+            }
+        }
+    }
+
+    // Whether an answer was to be had at all depends on what was done to the disks.
+    private void OnRefused(string name, ResultCode result)
+    {
+        Cluster.Coverage.Count(result == ResultCode.NoSpace ? "client.no_space" : "client.io_error");
+        if (result == ResultCode.IoError && !Cluster.Damaged.Any(damaged => damaged.Name == name))
+        {
+            _failed(new InvalidOperationException($"{Name} was told of an I/O error on {name}, of which no copy was damaged"));
+        }
+        else if (result == ResultCode.NoSpace && !Cluster.WasFull)
+        {
+            _failed(new InvalidOperationException($"{Name} was told that there is no room for {name}, and no disk was ever full"));
         }
     }
 
@@ -66,5 +114,6 @@ internal sealed class ClientNode : SimulatedNode
         // Its calls stay without an outcome.
         Client = null;
         Workload = null;
+        Volumes = [];
     }
 }

@@ -34,7 +34,7 @@ internal sealed class MonitorNode : SimulatedNode
 
     protected override void Boot(NodeLoop loop, NodeTransport transport, ulong instance, ILogger logger)
     {
-        Daemon = new MonitorDaemon(loop, transport, new NodeRaftStorage(loop, _disk), Options(), Cluster.NextRandom(), loop.TimeProvider, logger);
+        Daemon = new MonitorDaemon(loop, transport, new NodeRaftStorage(loop, _disk, Cluster.Coverage), Options(), Cluster.NextRandom(), loop.TimeProvider, logger);
         Daemon.Start();
     }
 

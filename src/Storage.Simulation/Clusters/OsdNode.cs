@@ -1,3 +1,4 @@
+using System.Globalization;
 using Microsoft.Extensions.Logging;
 using Storage.Cluster;
 using Storage.Messaging;
@@ -15,7 +16,9 @@ internal sealed class OsdNode : SimulatedNode
 {
     public const int Port = 6800;
 
-    private MemoryDisk _disk = new();
+    private const long Capacity = 256 << 20;
+    private const double FullRatio = 0.95;
+
     private readonly Guid _uuid;
     private OsdProcess? _daemon;
     private bool _isFormatted;
@@ -32,8 +35,11 @@ internal sealed class OsdNode : SimulatedNode
     /// <summary>Its disk, as the process sees it; null before the first start.</summary>
     public NodeStore? Store { get; private set; }
 
-    /// <summary>Whether a bit was flipped on its disk, repaired since or not.</summary>
-    public bool HasFlips { get; private set; }
+    /// <summary>Its disk as a thing that outlives processes.</summary>
+    public MemoryDisk Disk { get; private set; } = NewDisk();
+
+    /// <summary>Set while the disk is to fail: the daemon ends for it, and that is right.</summary>
+    public bool IsFailing { get; private set; }
 
     /// <summary>What makes its id known to the monitors.</summary>
     public OsdCreateRequest CreateRequest() => new()
@@ -77,32 +83,84 @@ internal sealed class OsdNode : SimulatedNode
     public void ReplaceDisk()
     {
         Note("gets an empty disk");
-        _disk = new MemoryDisk();
+        Disk = NewDisk();
         _isFormatted = false;
-        HasFlips = false;
         Durable = new DurableGroups();
         WasReplaced = true;
+        Cluster.Damaged.RemoveWhere(damaged => damaged.Osd == Id);
     }
 
-    /// <summary>Flips a bit in this disk's copy of an object.</summary>
-    /// <returns>False if there is no such copy, or no data at the place that was drawn.</returns>
-    public bool FlipBit(Random random, string objectName)
+    /// <summary>Damages a block at rest.</summary>
+    /// <param name="pick">Chooses the object, among those with data, and the block.</param>
+    /// <param name="damage">How.</param>
+    /// <param name="may">Whether an object of a name may be damaged here.</param>
+    /// <returns>False if there is none.</returns>
+    public bool Damage(int pick, BlockDamage damage, Func<string, bool> may)
     {
-        if (Store is null || !IsRunning || Cluster.NewestMap?.FindPool(Cluster.Pool) is not { } pool)
+        if (Store is null || !IsRunning)
         {
             return false;
         }
 
-        ObjectId id = Placement.ObjectOf(objectName);
-        var collection = new CollectionId(ClusterMap.GroupOf(pool, id.Hash));
-        if (!Store.ListCollections().Contains(collection) || !Store.TryStat(collection, id, out long size) || size == 0
-            || !Store.Inner.FlipBit(collection, id, random.NextInt64(size)))
+        var found = new List<(CollectionId Collection, ObjectId Object, long Offset)>();
+        var objects = new List<ObjectId>();
+        var extents = new List<DataExtent>();
+        foreach (CollectionId collection in Store.ListCollections())
+        {
+            objects.Clear();
+            Store.ListObjects(collection, null, int.MaxValue, objects);
+            foreach (ObjectId id in objects)
+            {
+                if (id.Name.Length == 0 || !may(id.Name) || !Store.TryStat(collection, id, out long size))
+                {
+                    continue;
+                }
+
+                Store.ListExtents(collection, id, 0, size, extents);
+                foreach (DataExtent extent in extents)
+                {
+                    for (long at = extent.Offset / StoreLimits.BlockSize * StoreLimits.BlockSize; at < extent.Offset + extent.Length; at += StoreLimits.BlockSize)
+                    {
+                        found.Add((collection, id, at));
+                    }
+                }
+            }
+        }
+
+        if (found.Count == 0)
         {
             return false;
         }
 
-        HasFlips = true;
-        Note($"a bit flips in {objectName}");
+        (CollectionId where, ObjectId what, long offset) = found[pick % found.Count];
+        return Damage(where, what, offset, damage);
+    }
+
+    /// <summary>Lets a coming write land on another object's block: neither block is then what its checksum says.</summary>
+    /// <param name="pick">Chooses the other block.</param>
+    /// <param name="may">Whether an object of a name may be damaged here.</param>
+    public void MisdirectWrite(int pick, Func<string, bool> may)
+    {
+        if (Store is not null && IsRunning)
+        {
+            Store.MisdirectNext = (collection, id, offset) =>
+                id.Name.Length > 0 && may(id.Name) && Damage(pick, BlockDamage.Flipped, name => name != id.Name && may(name))
+                && Damage(collection, id, offset, BlockDamage.Flipped);
+        }
+    }
+
+    /// <summary>The disk reports errors for writes and syncs; the daemon ends.</summary>
+    /// <returns>False if it does not run.</returns>
+    public bool FailWrites()
+    {
+        if (!IsRunning || IsPaused || !Loop!.IsAlive)
+        {
+            return false;
+        }
+
+        Note("cannot write to its disk");
+        IsFailing = true;
+        Loop.Run(_ => Store!.Inner.FailWrites(new IOException("input/output error, injected")), null);
         return true;
     }
 
@@ -118,17 +176,70 @@ internal sealed class OsdNode : SimulatedNode
     /// <summary>What scrub found wrong.</summary>
     public string? ListInconsistent(PgId group) => _daemon?.ListInconsistent(group);
 
+    /// <summary>Leaves the disk room for a few blocks only, or all it needs.</summary>
+    /// <param name="blocks">Blocks that can still be written; null to lift the limit.</param>
+    public void LimitSpace(int? blocks)
+    {
+        Note(blocks is null ? "has room again" : $"has room for {blocks} blocks only");
+        Cluster.WasFull |= blocks is not null;
+        Disk.CapacityBytes = blocks is { } count ? (long)((Disk.UsedBytes + (count * (long)StoreLimits.BlockSize)) / FullRatio) : Capacity;
+    }
+
+    /// <summary>Slows the disk down.</summary>
+    /// <param name="factor">1 for not at all.</param>
+    public void SlowDown(double factor)
+    {
+        Note(factor > 1 ? string.Create(CultureInfo.InvariantCulture, $"has a disk {factor:F0} times slower") : "has a fast disk again");
+        Disk.Slowness = factor;
+    }
+
+    /// <summary>The daemon gave up.</summary>
+    /// <returns>Whether that was to be expected.</returns>
+    public bool OnGaveUp()
+    {
+        if (IsFailing)
+        {
+            Cluster.Coverage.Count("osd.died_of_write_error");
+            int life = Starts;
+            Cluster.Loop.Post(
+                _ =>
+                {
+                    if (Starts == life)
+                    {
+                        Crash();
+                    }
+                },
+                null);
+        }
+
+        return IsFailing;
+    }
+
     /// <summary>Explains a PG.</summary>
     public string? Explain(PgId group) => _daemon?.Explain(group);
 
     /// <summary>Asserts what must hold between events.</summary>
     public void CheckInvariants() => _daemon?.CheckInvariants();
 
+    private static MemoryDisk NewDisk() => new(Capacity);
+
+    private bool Damage(CollectionId collection, ObjectId id, long offset, BlockDamage damage)
+    {
+        if (!Store!.Inner.Damage(collection, id, offset, damage))
+        {
+            return false;
+        }
+
+        Cluster.Damaged.Add((Id, id.Name));
+        Note($"{id} at {offset} is {(damage == BlockDamage.Flipped ? "corrupt" : "unreadable")}");
+        return true;
+    }
+
     protected override void Boot(NodeLoop loop, NodeTransport transport, ulong instance, ILogger logger)
     {
         if (!_isFormatted)
         {
-            var empty = new MemoryObjectStore(loop, Cluster.NextRandom(), _disk);
+            var empty = new MemoryObjectStore(loop, Cluster.NextRandom(), Disk);
             OsdDaemon.Format(empty, Cluster.Fsid, Id, _uuid);
             empty.Close();
             _isFormatted = true;
@@ -140,8 +251,10 @@ internal sealed class OsdNode : SimulatedNode
             ReadLatencyMin = TimeSpan.FromMilliseconds(0.05),
             ReadLatencyMax = TimeSpan.FromMilliseconds(1),
             Pool = Cluster.Buffers,
+            FullRatio = FullRatio,
         };
-        Store = new NodeStore(loop, new MemoryObjectStore(loop, Cluster.NextRandom(), _disk, options), Durable);
+        Store = new NodeStore(loop, new MemoryObjectStore(loop, Cluster.NextRandom(), Disk, options), Durable);
+        IsFailing = false;
         _daemon = OsdProcess.Start(this, loop, transport, instance, logger);
     }
 

@@ -81,6 +81,11 @@ internal sealed class OsdProcess
     /// <summary>Explains a PG.</summary>
     public string? Explain(PgId group) => _daemon.QueryJson(group);
 
-    private void OnFailed(Exception error) =>
-        throw new SimulationFailedException(string.Create(CultureInfo.InvariantCulture, $"{_node.Name} gave up: {error}"), error);
+    private void OnFailed(Exception error)
+    {
+        if (!_node.OnGaveUp())
+        {
+            throw new SimulationFailedException(string.Create(CultureInfo.InvariantCulture, $"{_node.Name} gave up: {error}"), error);
+        }
+    }
 }

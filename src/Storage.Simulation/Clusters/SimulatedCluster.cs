@@ -17,6 +17,9 @@ namespace Storage.Simulation.Clusters;
 /// <summary>All processes of a run on one loop of virtual time, with a network, disks, and an operator.</summary>
 internal sealed class SimulatedCluster
 {
+    /// <summary>The pool that clients work on.</summary>
+    public const string PoolName = "objects";
+
     private const int MessagePort = 6789;
     private readonly Random _random;
     private readonly MonitorWatch _monitorWatch;
@@ -41,7 +44,7 @@ internal sealed class SimulatedCluster
         Osds = [.. Enumerable.Range(0, osds).Select(i => new OsdNode(this, i))];
         _monitorWatch = new MonitorWatch(this);
         _groupWatch = new GroupWatch(this);
-        Operator = new Processes.NodeLoop(Loop, trace, "operator", TimeSpan.Zero);
+        Operator = new Processes.NodeLoop(Loop, trace, "operator", DrawClock());
     }
 
     public Scenario Scenario { get; }
@@ -58,6 +61,18 @@ internal sealed class SimulatedCluster
 
     /// <summary>What network and disks hand data over in.</summary>
     public BufferPool Buffers { get; } = new(idleBudget: 0);
+
+    /// <summary>Disks and names of the objects on them that were damaged, repaired since or not.</summary>
+    public HashSet<(OsdId Osd, string Name)> Damaged { get; } = [];
+
+    /// <summary>OSDs whose disks were replaced by empty ones since the cluster was last seen clean.</summary>
+    public HashSet<OsdNode> Destroyed { get; } = [];
+
+    /// <summary>Whether an operator declared disks lost, and what was acknowledged with them.</summary>
+    public bool IsDataGivenUp { get; set; }
+
+    /// <summary>Whether a disk had no room at any time.</summary>
+    public bool WasFull { get; set; }
 
     /// <summary>Processes that died so far; what they held is not given back.</summary>
     public int Crashes { get; set; }
@@ -89,8 +104,29 @@ internal sealed class SimulatedCluster
     /// <summary>A random source of its own for a part of the run, so that one part's draws do not shift another's.</summary>
     public Random NextRandom() => new(_random.Next());
 
-    /// <summary>Wall clocks differ between machines; nothing but what people see may depend on them.</summary>
-    public TimeSpan DrawClockSkew() => TimeSpan.FromMilliseconds(_random.Next(-30_000, 30_000));
+    /// <summary>Draws a machine's clocks. Wall clocks differ, and nothing but what people see may depend on them; running clocks begin
+    /// anywhere and run nearly alike.</summary>
+    public Processes.MachineClock DrawClock() =>
+        new(Loop, TimeSpan.FromSeconds(_random.Next(1, 1_000_000)), TimeSpan.FromMilliseconds(_random.Next(-30_000, 30_000)))
+        {
+            Rate = 1 + ((_random.NextDouble() - 0.5) * 2e-4),
+        };
+
+    /// <summary>Whether another disk than an OSD's has damage that was not repaired.</summary>
+    /// <param name="name">In objects of this name; null for any that was ever damaged.</param>
+    /// <param name="but">The OSD whose disk does not count.</param>
+    public bool HasDamage(string? name, OsdNode but)
+    {
+        foreach ((OsdId osd, string damaged) in Damaged)
+        {
+            if (osd != but.Id && (name is null || damaged == name) && Osds[osd.Value].Disk.HasDamage(damaged))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
 
     /// <summary>Starts all daemons and makes the pool; runs the loop until everything is clean.</summary>
     /// <exception cref="SimulationFailedException">It did not come up in time.</exception>
@@ -118,7 +154,7 @@ internal sealed class SimulatedCluster
             "PoolCreate",
             new PoolCreateRequest
             {
-                Name = "objects",
+                Name = PoolName,
                 Size = (uint)Scenario.Size,
                 MinSize = (uint)Scenario.MinSize,
                 PgNum = (uint)Scenario.PgCount,

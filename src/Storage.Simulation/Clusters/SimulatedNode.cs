@@ -21,6 +21,7 @@ internal abstract class SimulatedNode
         _id = id;
         Name = name;
         Host = host;
+        Clock = cluster.DrawClock();
     }
 
     public SimulatedCluster Cluster { get; }
@@ -30,6 +31,9 @@ internal abstract class SimulatedNode
 
     /// <summary>Its machine.</summary>
     public string Host { get; }
+
+    /// <summary>Its machine's clocks.</summary>
+    public MachineClock Clock { get; }
 
     /// <summary>Whether its process runs, be it paused.</summary>
     public bool IsRunning { get; private set; }
@@ -51,7 +55,7 @@ internal abstract class SimulatedNode
         Crash(); // it died in a callback that has not returned to the loop yet
         IsRunning = true;
         Starts++;
-        var loop = new NodeLoop(Cluster.Loop, Cluster.Trace, Name, Cluster.DrawClockSkew());
+        var loop = new NodeLoop(Cluster.Loop, Cluster.Trace, Name, Clock);
         Loop = loop;
         ulong instance = (ulong)Cluster.NextRandom().NextInt64(1, long.MaxValue);
         _network = Cluster.Network.CreateTransport(Host, new PeerIdentity(_kind, IdOf(instance), instance), Cluster.Fsid);

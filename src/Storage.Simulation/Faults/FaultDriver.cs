@@ -1,3 +1,6 @@
+using System.Globalization;
+using Storage.ObjectStore.Memory;
+using Storage.Osd;
 using Storage.Rpc.Admin;
 using Storage.Simulation.Clusters;
 using Storage.Simulation.Tracing;
@@ -8,19 +11,22 @@ namespace Storage.Simulation.Faults;
 /// <summary>Carries a plan out on a cluster, and heals everything in the end. What the redundancy does not promise to survive is left out.</summary>
 internal sealed class FaultDriver
 {
+    private const double LargestDrift = OsdOptions.LargestClockDrift * 0.99;
+    private static readonly TimeSpan s_poll = TimeSpan.FromMilliseconds(100);
+
     private readonly SimulatedCluster _cluster;
     private readonly IReadOnlyList<ClientNode> _clients;
-    private readonly Random _random;
     private readonly Action<Exception> _failed;
     private readonly HashSet<OsdNode> _out = [];
+    private readonly HashSet<OsdNode> _light = [];
+    private bool _sizesChanged;
     private bool _isOver;
     private const int MostGroups = 12;
 
-    public FaultDriver(SimulatedCluster cluster, IReadOnlyList<ClientNode> clients, Random random, Action<Exception> failed)
+    public FaultDriver(SimulatedCluster cluster, IReadOnlyList<ClientNode> clients, Action<Exception> failed)
     {
         _cluster = cluster;
         _clients = clients;
-        _random = random;
         _failed = failed;
     }
 
@@ -46,6 +52,7 @@ internal sealed class FaultDriver
             node.Disarm();
             node.Resume();
             node.Start();
+            node.Clock.Rate = 1;
         }
 
         if (Pool is { } pool && _cluster.Coverage.Counts.Keys.Any(key => key.StartsWith("fault.Pool", StringComparison.Ordinal)))
@@ -56,6 +63,17 @@ internal sealed class FaultDriver
 
         foreach (OsdNode osd in _cluster.Osds)
         {
+            if (osd.Disk.Slowness > 1)
+            {
+                osd.SlowDown(1);
+            }
+
+            osd.LimitSpace(null);
+            if (_light.Remove(osd))
+            {
+                Reweight(osd, 1);
+            }
+
             if (_out.Contains(osd))
             {
                 TakeIn(osd);
@@ -71,7 +89,8 @@ internal sealed class FaultDriver
         }
 
         if (_cluster.Osds.Count == 0 && fault.Kind is FaultKind.CrashOsd or FaultKind.LongCrash or FaultKind.OsdOut or FaultKind.ReplaceDisk or FaultKind.FlipBit
-                or FaultKind.PoolSplit or FaultKind.PoolSize or FaultKind.PoolMinSize or FaultKind.MarkDown)
+            or FaultKind.PoolSplit or FaultKind.PoolSize or FaultKind.PoolMinSize
+            or FaultKind.SlowDisk or FaultKind.ReadError or FaultKind.WriteError or FaultKind.MisdirectedWrite or FaultKind.FullDisk or FaultKind.Reweight or FaultKind.DestroyDisks or FaultKind.MarkDown)
         {
             return;
         }
@@ -140,18 +159,68 @@ internal sealed class FaultDriver
                 done = TakeOut(osd!, fault.Duration);
                 break;
             case FaultKind.ReplaceDisk:
-                done = _cluster.IsClean() && !_cluster.Osds.Any(o => o.HasFlips);
+                // One at a time is what the redundancy survives; a damaged copy elsewhere would be the second.
+                done = Pool is { Size: > 1 } && MayLoseCopy && _cluster.Destroyed.Count == 0 && !_cluster.HasDamage(null, osd!);
                 if (done)
                 {
-                    osd!.Crash();
-                    osd.ReplaceDisk();
-                    After(fault.Duration, osd.Start);
+                    Destroy(osd!, fault.Duration);
                 }
 
                 break;
-            case FaultKind.FlipBit:
-                done = _cluster.IsClean() && Pool is { MinSize: > 1 } && _cluster.Osds.All(o => o == osd || !o.HasFlips)
-                    && osd!.FlipBit(_random, ObjectWorkload.NameOf(fault.Targets[1] % _cluster.Scenario.Objects));
+            case FaultKind.DestroyDisks:
+                int count = Math.Min(_cluster.Osds.Count, 2 + (fault.Targets[1] % 2));
+                for (int i = 0; i < count; i++)
+                {
+                    Destroy(_cluster.Osds[(fault.Targets[0] + i) % _cluster.Osds.Count], fault.Duration * (1 + (i * 0.3)));
+                }
+
+                break;
+            case FaultKind.FlipBit or FaultKind.ReadError:
+                done = osd!.Damage(fault.Targets[1], fault.Kind == FaultKind.FlipBit ? BlockDamage.Flipped : BlockDamage.Unreadable, name => MayDamage(name, osd));
+                break;
+            case FaultKind.MisdirectedWrite:
+                osd!.MisdirectWrite(fault.Targets[1], name => MayDamage(name, osd));
+                break;
+            case FaultKind.WriteError:
+                done = osd!.FailWrites();
+                After(fault.Duration, osd.Start);
+                break;
+            case FaultKind.FullDisk:
+                osd!.LimitSpace(fault.Targets[1] % 12);
+                After(fault.Duration, () => osd.LimitSpace(null));
+                break;
+            case FaultKind.SlowDisk:
+                osd!.SlowDown(3 * Math.Pow(40, fault.Targets[1] % 1000 / 1000.0));
+                After(fault.Duration, () => osd.SlowDown(1));
+                break;
+            case FaultKind.ClockDrift:
+                SimulatedNode drifting = Any(fault.Targets[1]);
+                double drift = LargestDrift * Math.Pow(0.02, fault.Targets[2] % 1000 / 1000.0) * (fault.Targets[3] % 2 == 0 ? 1 : -1);
+                Note(string.Create(CultureInfo.InvariantCulture, $"{drifting.Name}'s clock runs at {1 + drift:F4}"));
+                drifting.Clock.Rate = 1 + drift;
+                After(fault.Duration, () => drifting.Clock.Rate = 1);
+                break;
+            case FaultKind.ClockJump:
+                SimulatedNode jumping = Any(fault.Targets[1]);
+                var jump = TimeSpan.FromSeconds((fault.Targets[2] % 7200) - 3600);
+                Note(string.Create(CultureInfo.InvariantCulture, $"{jumping.Name}'s wall clock jumps by {jump.TotalSeconds} s"));
+                jumping.Clock.WallSkew += jump;
+                break;
+            case FaultKind.Reweight:
+                // With as many OSDs as copies each is needed at its full weight.
+                done = _cluster.Osds.Count > _cluster.Scenario.Size && _light.Add(osd!);
+                if (done)
+                {
+                    Reweight(osd!, 0.2 + (fault.Targets[1] % 700 / 1000.0));
+                    After(fault.Duration, () =>
+                    {
+                        if (_light.Remove(osd!))
+                        {
+                            Reweight(osd!, 1);
+                        }
+                    });
+                }
+
                 break;
             case FaultKind.PoolSplit:
                 done = Pool is { PgCount: < MostGroups } whole && SetPool(
@@ -162,7 +231,7 @@ internal sealed class FaultDriver
                 break;
             case FaultKind.PoolMinSize:
                 // One copy is enough only while none is damaged.
-                done = Pool is { Size: > 1 } served && (served.MinSize == 1 || _cluster.Osds.All(o => !o.HasFlips)) && SetPool("min_size", served.MinSize == 1 ? 2 : 1);
+                done = Pool is { Size: > 1 } served && (served.MinSize == 1 || _cluster.Damaged.Count == 0) && SetPool("min_size", served.MinSize == 1 ? 2 : 1);
                 break;
             case FaultKind.CrashClient:
                 done = _clients.Count > 0 && CrashFor(_clients[fault.Targets[0] % _clients.Count], fault.Duration, power: false);
@@ -182,6 +251,7 @@ internal sealed class FaultDriver
     private bool SetPool(string key, int value, bool spread = false)
     {
         Note($"the pool's {key} becomes {value}");
+        _sizesChanged |= key is "size" or "min_size";
         string name = Pool!.Name;
         ObjectWorkload.Watch(Set(key), _failed);
         if (spread)
@@ -193,6 +263,49 @@ internal sealed class FaultDriver
 
         Task Set(string setting) => _cluster.CommandAsync(
             "PoolSet", new PoolSetRequest { Name = name, Key = setting, Value = value.ToString(System.Globalization.CultureInfo.InvariantCulture) }, ChangeReply.Parser);
+    }
+
+    private SimulatedNode Any(int pick)
+    {
+        SimulatedNode[] all = [.. _cluster.Daemons.Concat(_clients)];
+        return all[pick % all.Length];
+    }
+
+    // Every acknowledged write is on min_size disks at least. One copy may be bad if that leaves one, on one disk at a time.
+    private bool MayDamage(string name, OsdNode osd) => Pool is { MinSize: > 1 } && MayLoseCopy && _cluster.Destroyed.Count == 0 && !_cluster.HasDamage(name, osd);
+
+    // Where fewer copies were ever allowed, or the scenario asks for one, what was acknowledged may have a single one until all is clean.
+    private bool MayLoseCopy => (_cluster.Scenario.MinSize >= 2 && !_sizesChanged) || _cluster.IsClean();
+
+    private void Destroy(OsdNode osd, TimeSpan away)
+    {
+        osd.Crash(power: true);
+        osd.ReplaceDisk();
+        if (_cluster.Destroyed.Count == 0)
+        {
+            _cluster.Loop.Schedule(s_poll, _ => PollFilled(), null);
+        }
+
+        _cluster.Destroyed.Add(osd);
+        After(away, osd.Start);
+    }
+
+    private void PollFilled()
+    {
+        if (_cluster.IsClean())
+        {
+            _cluster.Destroyed.Clear();
+        }
+        else
+        {
+            _cluster.Loop.Schedule(s_poll, _ => PollFilled(), null);
+        }
+    }
+
+    private void Reweight(OsdNode osd, double weight)
+    {
+        Note(string.Create(CultureInfo.InvariantCulture, $"{osd.Name} gets weight {weight:F2}"));
+        ObjectWorkload.Watch(_cluster.CommandAsync("OsdReweight", new OsdReweightRequest { Osd = osd.Id.Value, Weight = weight }, ChangeReply.Parser), _failed);
     }
 
     private bool CrashFor(SimulatedNode node, TimeSpan away, bool power)
@@ -215,7 +328,7 @@ internal sealed class FaultDriver
         {
             if (all || (fault.Targets[1] >> (i % 20) & 1) != 0)
             {
-                CrashFor(daemons[i], fault.Duration * (1 + (_random.NextDouble() * 0.5)), power: true);
+                CrashFor(daemons[i], fault.Duration * (1 + ((fault.Targets[2] + (i * 7)) % 10 * 0.05)), power: true);
             }
         }
     }

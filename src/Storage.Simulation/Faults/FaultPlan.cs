@@ -42,10 +42,10 @@ public enum FaultKind
     /// <summary>An operator takes an OSD out, and in again later.</summary>
     OsdOut,
 
-    /// <summary>A disk is replaced by an empty one, while all other copies are clean.</summary>
+    /// <summary>A disk is replaced by an empty one, at any moment, once the last one that was replaced has been filled again.</summary>
     ReplaceDisk,
 
-    /// <summary>A bit flips on one copy of one object, while all copies are clean.</summary>
+    /// <summary>A bit flips on one copy of one object, at any moment.</summary>
     FlipBit,
 
     /// <summary>An operator raises pg_num: PGs split, and their objects spread over the OSDs afterwards.</summary>
@@ -62,9 +62,36 @@ public enum FaultKind
 
     /// <summary>An operator marks running OSDs down, one after the other; the first may be cut off from all but clients just before.</summary>
     MarkDown,
+
+    /// <summary>A machine's clock runs too fast or too slow, at most by what leases allow for (<c>OsdOptions.LargestClockDrift</c>).</summary>
+    ClockDrift,
+
+    /// <summary>A machine's wall clock jumps.</summary>
+    ClockJump,
+
+    /// <summary>A disk takes many times as long as usual.</summary>
+    SlowDisk,
+
+    /// <summary>A block can no longer be read: the disk reports an error.</summary>
+    ReadError,
+
+    /// <summary>A disk reports an error for a write or a sync; its daemon dies of it and starts again later.</summary>
+    WriteError,
+
+    /// <summary>A write lands on another object's block.</summary>
+    MisdirectedWrite,
+
+    /// <summary>A disk has room for a few blocks only, for a while.</summary>
+    FullDisk,
+
+    /// <summary>An operator lowers an OSD's weight, and raises it again later.</summary>
+    Reweight,
+
+    /// <summary>Two or more disks are replaced by empty ones at once: more than the redundancy survives.</summary>
+    DestroyDisks,
 }
 
-/// <summary>One fault of a plan.</summary>
+/// <summary>One fault of a plan. All that it leaves open is in its numbers, so that a plan with another fault taken out does the same.</summary>
 /// <param name="At">When, since the faults began.</param>
 /// <param name="Kind">What.</param>
 /// <param name="Targets">Numbers that choose who; each kind reads them modulo what there is.</param>
@@ -73,7 +100,7 @@ public sealed record Fault(TimeSpan At, FaultKind Kind, IReadOnlyList<int> Targe
 {
     /// <inheritdoc/>
     public override string ToString() => string.Create(
-        CultureInfo.InvariantCulture, $"+{At.TotalSeconds:F3}s {Kind} [{string.Join(',', Targets)}] for {Duration.TotalSeconds:F3}s");
+        CultureInfo.InvariantCulture, $"+{At.TotalSeconds:F3} s {Kind} [{string.Join(',', Targets)}] for {Duration.TotalSeconds:F3} s");
 }
 
 /// <summary>The faults of a run, drawn before it begins.</summary>
@@ -125,6 +152,9 @@ public sealed record FaultPlan(IReadOnlyList<Fault> Faults)
                 FaultKind.OsdOut => 2 + Exponential(random, 15),
                 FaultKind.Partition or FaultKind.OneWayPartition => Exponential(random, 8),
                 FaultKind.Pause => Exponential(random, 3),
+                FaultKind.Reweight => 3 + Exponential(random, 15),
+                FaultKind.ClockDrift => 5 + Exponential(random, 20),
+                FaultKind.SlowDisk or FaultKind.FullDisk => 1 + Exponential(random, 8),
                 _ => Exponential(random, 4),
             };
             faults.Add(new Fault(TimeSpan.FromSeconds(at), kind, targets, TimeSpan.FromSeconds(Math.Min(length, 60))));

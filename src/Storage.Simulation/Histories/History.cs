@@ -42,10 +42,16 @@ public sealed class HistoryEntry
 public sealed class History
 {
     private readonly List<HistoryEntry> _entries = [];
+    private readonly HashSet<string> _touched = new(StringComparer.Ordinal);
     private long _order;
 
     /// <summary>The calls.</summary>
     public IReadOnlyList<HistoryEntry> Entries => _entries;
+
+    /// <summary>Whether a name is met for the first time by this method: for what exists before its first call.</summary>
+    /// <param name="name">The name.</param>
+    /// <returns>True once for each name.</returns>
+    public bool TouchFirst(string name) => _touched.Add(name);
 
     /// <summary>A call begins.</summary>
     /// <param name="client">Name of the client.</param>

@@ -226,6 +226,13 @@ public sealed class ObjectState
     public bool Explains(ObjectCall call, CallOutcome outcome, out ObjectState after)
     {
         ArgumentNullException.ThrowIfNull(outcome);
+        if (outcome.Result is ResultCode.NoSpace or ResultCode.IoError)
+        {
+            // A refusal for want of room, or of a copy that can be read: it changed nothing, and says nothing of what is there.
+            after = this;
+            return true;
+        }
+
         if (outcome.Result == ResultCode.StaleSnapshots || (call.ReadSnapshot > 0 && Kept.IsUncertain(call.ReadSnapshot)))
         {
             after = this; // refused, whatever the object is; or a read that may have shown either of two states

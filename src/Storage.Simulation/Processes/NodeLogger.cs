@@ -16,7 +16,7 @@ internal sealed class NodeLogger(NodeLoop loop, Action<string> seen) : ILogger
         if (IsEnabled(logLevel) && loop.IsAlive)
         {
             string text = formatter(state, exception);
-            loop.Trace.Add(TraceKind.Log, loop.Name, loop.Now, exception is null ? text : $"{text}: {exception.Message}");
+            loop.Trace.Add(TraceKind.Log, loop.Name, loop.TrueNow, exception is null ? text : $"{text}: {exception.Message}");
             seen(text);
         }
     }

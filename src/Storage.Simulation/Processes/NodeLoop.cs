@@ -1,4 +1,5 @@
 using Storage.Reactor;
+using Storage.Reactor.Timers;
 using Storage.Reactor.Virtual;
 using Storage.Simulation.Tracing;
 
@@ -12,19 +13,21 @@ internal sealed class NodeLoop : IEventLoop
 {
     private readonly VirtualLoop _inner;
     private readonly EventTrace _trace;
+    private readonly MachineClock _clock;
     private readonly Queue<(Action<object?> Callback, object? State)> _held = new();
     private readonly Context _context;
     private readonly Stack<SynchronizationContext?> _outer = new();
     private Action? _onDeath;
     private int _effectsLeft = -1;
 
-    public NodeLoop(VirtualLoop inner, EventTrace trace, string name, TimeSpan clockSkew)
+    public NodeLoop(VirtualLoop inner, EventTrace trace, string name, MachineClock clock)
     {
         _inner = inner;
+        _clock = clock;
         _trace = trace;
         Name = name;
         _context = new Context(this);
-        TimeProvider = new Clock(this, clockSkew);
+        TimeProvider = new Clock(this, clock);
     }
 
     public string Name { get; }
@@ -36,7 +39,11 @@ internal sealed class NodeLoop : IEventLoop
 
     public EventTrace Trace => _trace;
 
-    public TimeSpan Now => _inner.Now;
+    /// <inheritdoc/>
+    public TimeSpan Now => _clock.Now;
+
+    /// <summary>The true time, which the process does not know.</summary>
+    public TimeSpan TrueNow => _inner.Now;
 
     public TimeProvider TimeProvider { get; }
 
@@ -49,8 +56,11 @@ internal sealed class NodeLoop : IEventLoop
 
     public void Defer(Action<object?> callback, object? state) => _inner.Defer(RunWork, new Work(this, callback, state));
 
-    public ILoopTimer Schedule(TimeSpan delay, Action<object?> callback, object? state) =>
-        _inner.Schedule(delay, RunWork, new Work(this, callback, state));
+    public ILoopTimer Schedule(TimeSpan delay, Action<object?> callback, object? state)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(delay, TimeSpan.Zero);
+        return new NodeTimer(this, delay, callback, state);
+    }
 
     /// <summary>Runs something as the process: not at all if it is dead, later if it is paused.</summary>
     public void Run(Action<object?> callback, object? state)
@@ -66,7 +76,7 @@ internal sealed class NodeLoop : IEventLoop
             return;
         }
 
-        _trace.Tick(TraceKind.Callback, Name, Now);
+        _trace.Tick(TraceKind.Callback, Name, TrueNow);
         Enter();
         try
         {
@@ -169,17 +179,63 @@ internal sealed class NodeLoop : IEventLoop
         public override SynchronizationContext CreateCopy() => this;
     }
 
-    private sealed class Clock(NodeLoop loop, TimeSpan skew) : TimeProvider
+    /// <summary>A timer by the machine's clock, whose rate may change while it runs.</summary>
+    private sealed class NodeTimer : ILoopTimer
     {
-        public override TimeZoneInfo LocalTimeZone => TimeZoneInfo.Utc;
+        private readonly NodeLoop _loop;
+        private readonly TimeSpan _due;
+        private readonly Action<object?> _callback;
+        private readonly object? _state;
+        private ILoopTimer _inner;
+        private bool _cancelled;
 
-        public override long TimestampFrequency => loop._inner.TimeProvider.TimestampFrequency;
+        public NodeTimer(NodeLoop loop, TimeSpan delay, Action<object?> callback, object? state)
+        {
+            _loop = loop;
+            _due = loop.Now + delay;
+            _callback = callback;
+            _state = state;
+            _inner = loop._inner.Schedule(loop._clock.ToTrue(delay), static s => ((NodeTimer)s!).Fire(), this);
+        }
 
-        public override DateTimeOffset GetUtcNow() => loop._inner.TimeProvider.GetUtcNow() + skew;
+        public void Cancel()
+        {
+            _cancelled = true; // it may have fired and be held back while the process stands still
+            _inner.Cancel();
+        }
 
-        public override long GetTimestamp() => loop._inner.TimeProvider.GetTimestamp();
+        private void Fire()
+        {
+            if (!_loop.IsAlive)
+            {
+                return;
+            }
 
-        public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period) =>
-            loop._inner.TimeProvider.CreateTimer(s => loop.Run(t => callback(t), s), state, dueTime, period);
+            TimeSpan left = _due - _loop.Now;
+            if (left > TimeSpan.Zero)
+            {
+                _inner = _loop._inner.Schedule(_loop._clock.ToTrue(left), static s => ((NodeTimer)s!).Fire(), this);
+                return;
+            }
+
+            _loop.Run(static s => ((NodeTimer)s!).Call(), this);
+        }
+
+        private void Call()
+        {
+            if (!_cancelled)
+            {
+                _callback(_state);
+            }
+        }
+    }
+
+    private sealed class Clock(NodeLoop loop, MachineClock clock) : LoopTimeProvider(loop)
+    {
+        public override long TimestampFrequency => TimeSpan.TicksPerSecond;
+
+        public override DateTimeOffset GetUtcNow() => clock.WallNow;
+
+        public override long GetTimestamp() => clock.Now.Ticks;
     }
 }

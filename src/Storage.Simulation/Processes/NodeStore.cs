@@ -31,6 +31,9 @@ internal sealed class NodeStore : IObjectStore, IStoreCompletion
 
     public MemoryObjectStore Inner => _inner;
 
+    /// <summary>Asked of each write whether its block is to land elsewhere; forgotten once it said so.</summary>
+    public Func<CollectionId, ObjectId, long, bool>? MisdirectNext { get; set; }
+
     public StoreUsage Usage => _inner.Usage;
 
     public IReadOnlyList<CollectionId> ListCollections() => _inner.ListCollections();
@@ -42,6 +45,17 @@ internal sealed class NodeStore : IObjectStore, IStoreCompletion
             List<(CollectionId, DurableGroup)>? groups = DurableGroups.Find(transaction);
             _inner.Submit(transaction, this, ++_submitted);
             _pending.Enqueue((completion, token, groups)); // after Submit, which may refuse; it never completes inside the call
+            if (MisdirectNext is { } misdirect)
+            {
+                foreach (ref readonly TransactionStep step in transaction.Steps)
+                {
+                    if (step.Code == TransactionCode.Write && step.Length > 0 && misdirect(step.Collection, step.Object!, step.Offset))
+                    {
+                        MisdirectNext = null;
+                        break;
+                    }
+                }
+            }
         }
     }
 
@@ -78,7 +92,7 @@ internal sealed class NodeStore : IObjectStore, IStoreCompletion
 
         if (_loop.IsAlive)
         {
-            _loop.Trace.Tick(TraceKind.Commit, _loop.Name, _loop.Now);
+            _loop.Trace.Tick(TraceKind.Commit, _loop.Name, _loop.TrueNow);
             completion?.OnCommitted(outerToken);
         }
     }

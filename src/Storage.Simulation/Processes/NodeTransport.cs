@@ -121,7 +121,7 @@ internal sealed class NodeConnection : IConnection, IConnectionHandler
 
     void IConnectionHandler.OnOpened(IConnection connection)
     {
-        _loop.Trace.Tick(TraceKind.Opened, _loop.Name, _loop.Now);
+        _loop.Trace.Tick(TraceKind.Opened, _loop.Name, _loop.TrueNow);
         _loop.Run(static s => ((NodeConnection)s!).TellOpened(), this);
     }
 
@@ -135,7 +135,7 @@ internal sealed class NodeConnection : IConnection, IConnectionHandler
         // Receiving stands still while the process is paused, so there is nothing to hold back here.
         Invariant.Holds(!_loop.IsPaused);
         uint hash = Crc32C.Compute(message.Body) ^ (message.Data.IsEmpty ? 0 : Crc32C.Compute(message.Data.Span));
-        _loop.Trace.Deliver(_loop.Name, Peer.ToString(), _loop.Now, message.Type, hash, message.Body.Length, message.Data.Length);
+        _loop.Trace.Deliver(_loop.Name, Peer.ToString(), _loop.TrueNow, message.Type, hash, message.Body.Length, message.Data.Length);
         _transport.Watch?.OnReceiving(Peer, in message);
         _loop.Enter();
         try
@@ -161,7 +161,7 @@ internal sealed class NodeConnection : IConnection, IConnectionHandler
         _loop.Paused -= OnPaused;
         if (_loop.IsAlive)
         {
-            _loop.Trace.Add(TraceKind.Closed, _loop.Name, _loop.Now, $"{connection.RemoteAddress} {reason}");
+            _loop.Trace.Add(TraceKind.Closed, _loop.Name, _loop.TrueNow, $"{connection.RemoteAddress} {reason}");
         }
 
         _loop.Run(_ => Handler!.OnClosed(this, reason), null);

@@ -1,11 +1,10 @@
-using System.Globalization;
 using Storage.Simulation.Faults;
 
 namespace Storage.Simulation.Running;
 
 /// <summary>
-/// What a run is made of, the seed apart. Ranges are drawn from by the seed. The text form is one <c>key = value</c> per line,
-/// <c>#</c> begins a comment; <c>fault KIND = weight</c> sets how often a kind of fault is drawn, relative to the others.
+/// What a run is made of, the seed apart. Ranges are drawn from by the seed. Files are read by <see cref="ScenarioFile"/>; weights set how
+/// often a kind of fault is drawn, relative to the others.
 /// </summary>
 public sealed record Scenario
 {
@@ -59,6 +58,15 @@ public sealed record Scenario
 
     /// <summary>Clients.</summary>
     public int Clients { get; init; } = 2;
+
+    /// <summary>Volumes: the last one is shared by all clients, each other one belongs to a client, who resizes it.</summary>
+    public int Volumes { get; init; } = 2;
+
+    /// <summary>Faults may be more than the redundancy survives. What was lost must then be unavailable, never wrong.</summary>
+    public bool BeyondRedundancy { get; init; }
+
+    /// <summary>The very faults, in place of those that the seed would draw; null to draw.</summary>
+    public FaultPlan? Plan { get; init; }
 
     /// <summary>Operations that each client has under way.</summary>
     public int Concurrency { get; init; } = 2;
@@ -146,6 +154,31 @@ public sealed record Scenario
         },
         new Scenario
         {
+            Name = "disks",
+            Faults = Mix(
+                (FaultKind.FlipBit, 3), (FaultKind.ReadError, 3), (FaultKind.MisdirectedWrite, 3), (FaultKind.WriteError, 3), (FaultKind.SlowDisk, 2), (FaultKind.FullDisk, 2),
+                (FaultKind.ReplaceDisk, 2), (FaultKind.CrashOsd, 2), (FaultKind.CrashAtEffect, 1), (FaultKind.OsdOut, 1)),
+        },
+        new Scenario
+        {
+            Name = "beyond",
+            BeyondRedundancy = true,
+            FaultInterval = TimeSpan.FromSeconds(8),
+            Faults = Mix((FaultKind.DestroyDisks, 2), (FaultKind.CrashOsd, 4), (FaultKind.CrashAtEffect, 1), (FaultKind.Partition, 1), (FaultKind.PowerLoss, 1)),
+        },
+        new Scenario
+        {
+            Name = "clocks",
+            Faults = Mix((FaultKind.ClockDrift, 5), (FaultKind.ClockJump, 1), (FaultKind.Partition, 3), (FaultKind.OneWayPartition, 3), (FaultKind.Pause, 3), (FaultKind.CrashOsd, 1)),
+        },
+        new Scenario
+        {
+            Name = "full",
+            FaultInterval = TimeSpan.FromSeconds(5),
+            Faults = Mix((FaultKind.FullDisk, 6), (FaultKind.CrashOsd, 2), (FaultKind.CrashAtEffect, 1), (FaultKind.OsdOut, 2), (FaultKind.ReplaceDisk, 1)),
+        },
+        new Scenario
+        {
             Name = "monitors",
             MaxOsds = 3,
             FaultInterval = TimeSpan.FromSeconds(3),
@@ -157,7 +190,10 @@ public sealed record Scenario
         (FaultKind.CrashOsd, 4), (FaultKind.LongCrash, 2), (FaultKind.CrashMonitor, 1), (FaultKind.CrashLeader, 2), (FaultKind.CrashAtEffect, 4),
         (FaultKind.PowerLoss, 1.5), (FaultKind.Partition, 2), (FaultKind.OneWayPartition, 2), (FaultKind.SlowNetwork, 1), (FaultKind.BreakConnections, 2),
         (FaultKind.Pause, 2), (FaultKind.OsdOut, 1.5), (FaultKind.ReplaceDisk, 1), (FaultKind.FlipBit, 1), (FaultKind.CrashClient, 1), (FaultKind.MarkDown, 2),
+        (FaultKind.ClockDrift, 1), (FaultKind.ClockJump, 0.3), (FaultKind.SlowDisk, 1), (FaultKind.ReadError, 0.7), (FaultKind.WriteError, 1), (FaultKind.MisdirectedWrite, 0.7),
+        (FaultKind.FullDisk, 0.7), (FaultKind.Reweight, 0.7),
         (FaultKind.PoolSplit, 1), (FaultKind.PoolSize, 0.7), (FaultKind.PoolMinSize, 0.5));
+
 
     /// <summary>Finds a named scenario, or reads a file.</summary>
     /// <param name="nameOrFile">A name of <see cref="Named"/>, or a path.</param>
@@ -179,48 +215,7 @@ public sealed record Scenario
             throw new FileNotFoundException($"no scenario '{nameOrFile}': it is no file and none of {string.Join(", ", Named.Select(s => s.Name))}");
         }
 
-        return Parse(File.ReadAllText(nameOrFile), Path.GetFileNameWithoutExtension(nameOrFile));
-    }
-
-    /// <summary>Reads the text form.</summary>
-    /// <param name="text">The text.</param>
-    /// <param name="name">Name of the scenario.</param>
-    /// <returns>The scenario; what the text does not mention has its default.</returns>
-    /// <exception cref="FormatException">A line makes no sense; the message names it.</exception>
-    public static Scenario Parse(string text, string name)
-    {
-        ArgumentNullException.ThrowIfNull(text);
-        var scenario = new Scenario { Name = name };
-        var faults = new SortedDictionary<FaultKind, double>();
-        string[] lines = text.Split('\n');
-        for (int i = 0; i < lines.Length; i++)
-        {
-            string line = lines[i].Split('#')[0].Trim();
-            if (line.Length == 0)
-            {
-                continue;
-            }
-
-            string[] parts = line.Split('=', 2, StringSplitOptions.TrimEntries);
-            if (parts.Length != 2 || !double.TryParse(parts[1], NumberStyles.Float, CultureInfo.InvariantCulture, out double number) || number < 0 || number > 1e9)
-            {
-                throw new FormatException($"{name}, line {i + 1}: '{line}' is not KEY = NUMBER");
-            }
-
-            if (parts[0].StartsWith("fault ", StringComparison.Ordinal))
-            {
-                faults[Enum.TryParse(parts[0][6..].Trim().Replace("_", "", StringComparison.Ordinal), true, out FaultKind kind)
-                    ? kind
-                    : throw new FormatException($"{name}, line {i + 1}: no fault '{parts[0][6..].Trim()}'; there are {string.Join(", ", Enum.GetNames<FaultKind>())}")] = number;
-                continue;
-            }
-
-            scenario = scenario.With(parts[0], number) ?? throw new FormatException($"{name}, line {i + 1}: unknown key '{parts[0]}'");
-        }
-
-        scenario = faults.Count == 0 ? scenario : scenario with { Faults = faults };
-        scenario.Validate();
-        return scenario;
+        return ScenarioFile.Parse(File.ReadAllText(nameOrFile), Path.GetFileNameWithoutExtension(nameOrFile));
     }
 
     /// <summary>Checks that the numbers fit together.</summary>
@@ -259,7 +254,21 @@ public sealed record Scenario
         };
     }
 
-    private Scenario? With(string key, double number) => key switch
+    /// <summary>The numbers by their names in files.</summary>
+    internal IEnumerable<(string Key, double Value)> Numbers =>
+    [
+        ("monitors", Monitors), ("min_osds", MinOsds), ("max_osds", MaxOsds), ("size", Size), ("min_size", MinSize), ("pg_num", PgCount), ("log_entries", LogEntries),
+        ("operators", Operators), ("lease_ms", LeaseLength.TotalMilliseconds), ("grace_ms", HeartbeatGrace.TotalMilliseconds), ("backfill_objects", BackfillBatchObjects),
+        ("recovery_bytes", RecoveryChunkBytes), ("raft_bytes", RaftAppendBytes), ("vary", Varies ? 1 : 0), ("objects", Objects), ("clients", Clients), ("concurrency", Concurrency), ("volumes", Volumes), ("think_ms", ThinkTime.TotalMilliseconds),
+        ("snapshot_interval_s", SnapshotInterval.TotalSeconds), ("snapshot_share", SnapshotShare), ("duration_s", Duration.TotalSeconds),
+        ("fault_interval_s", FaultInterval.TotalSeconds), ("convergence_s", ConvergenceBound.TotalSeconds),
+    ];
+
+    /// <summary>Sets a number by its name in files.</summary>
+    /// <param name="key">The name.</param>
+    /// <param name="number">The number.</param>
+    /// <returns>The scenario with it; null if there is no such name.</returns>
+    internal Scenario? With(string key, double number) => key switch
     {
         "monitors" => this with { Monitors = (int)number },
         "osds" => this with { MinOsds = (int)number, MaxOsds = (int)number },
@@ -271,6 +280,7 @@ public sealed record Scenario
         "log_entries" => this with { LogEntries = (int)number },
         "objects" => this with { Objects = (int)number },
         "clients" => this with { Clients = (int)number },
+        "volumes" => this with { Volumes = (int)number },
         "concurrency" => this with { Concurrency = (int)number },
         "operators" => this with { Operators = (int)number },
         "lease_ms" => this with { LeaseLength = TimeSpan.FromMilliseconds(number) },

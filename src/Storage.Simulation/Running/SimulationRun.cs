@@ -1,11 +1,13 @@
 using System.Globalization;
 using Storage.Cluster;
 using Storage.Messaging;
+using Storage.Rpc.Admin;
 using Storage.Simulation.Clusters;
 using Storage.Simulation.Faults;
 using Storage.Simulation.Histories;
 using Storage.Simulation.Tracing;
 using Storage.Simulation.Workloads;
+using PoolInfo = Storage.Cluster.PoolInfo;
 
 namespace Storage.Simulation.Running;
 
@@ -22,6 +24,9 @@ public sealed class SimulationRun
     private readonly EventTrace _trace = new();
     private readonly Coverage _coverage = new();
     private readonly History _history = new();
+    private ClientNode? _reader;
+    private bool _gaveUp;
+    private bool _isGone;
     private Exception? _broken;
 
     /// <summary>Creates a run.</summary>
@@ -42,7 +47,8 @@ public sealed class SimulationRun
     public SimulationResult Execute()
     {
         var random = new Random(unchecked((int)(_seed ^ (_seed >> 32)) * 7919));
-        FaultPlan plan = FaultPlan.Draw(_scenario, new Random(random.Next()));
+        FaultPlan drawn = FaultPlan.Draw(_scenario, new Random(random.Next()));
+        FaultPlan plan = _scenario.Plan ?? drawn;
         var cluster = new SimulatedCluster(_scenario, random, _trace, _coverage);
         string? failure = null;
         string stage = "forming the cluster";
@@ -61,6 +67,11 @@ public sealed class SimulationRun
 
             stage = "checking";
             Check(cluster);
+            if (cluster.Osds.Count > 0 && !_isGone)
+            {
+                stage = "removing everything";
+                CheckLeaks(cluster);
+            }
         }
         catch (SimulationFailedException e)
         {
@@ -114,7 +125,7 @@ public sealed class SimulationRun
             cluster.Operator.Run(_ => each.Start(OnBroken), null);
         }
 
-        var driver = new FaultDriver(cluster, clients, cluster.NextRandom(), OnBroken);
+        var driver = new FaultDriver(cluster, clients, OnBroken);
         driver.Start(plan);
         RunFor(cluster, _scenario.Duration);
         driver.HealAll();
@@ -123,7 +134,7 @@ public sealed class SimulationRun
         RunFor(cluster, TimeSpan.FromSeconds(5));
         foreach (ClientNode client in clients)
         {
-            client.Workload?.Stop();
+            client.Stop();
         }
 
         snapshots?.Workload!.Stop();
@@ -133,21 +144,89 @@ public sealed class SimulationRun
         }
 
         TimeSpan deadline = cluster.Loop.Now + _scenario.ConvergenceBound;
+        if (_scenario.BeyondRedundancy && cluster.Destroyed.Count >= _scenario.MinSize)
+        {
+            GiveUpWhatIsLost(cluster, clients, deadline);
+            if (_gaveUp && cluster.Destroyed.Count >= _scenario.Size)
+            {
+                // Nobody may be left who even knows a group's past; it stays unavailable.
+                TimeSpan settled = cluster.Loop.Now + TimeSpan.FromSeconds(60);
+                while (cluster.Loop.Now < settled && !cluster.IsClean())
+                {
+                    RunFor(cluster, TimeSpan.FromMilliseconds(500));
+                }
+
+                _isGone = !cluster.IsClean();
+                if (_isGone)
+                {
+                    _coverage.Count("beyond.group_gone");
+                    return;
+                }
+            }
+        }
+
         Await(cluster, () => snapshots?.Workload is null or { IsRunning: false }, deadline, "a snapshot is still being taken or removed");
         Await(cluster, cluster.IsClean, deadline, "not clean");
         _coverage.Count("time.clean_ms", (long)(cluster.Loop.Now - deadline + _scenario.ConvergenceBound).TotalMilliseconds);
-        Await(cluster, () => clients.All(c => c.Workload is null or { Running: 0 }) && operators.All(o => o.Running == 0), deadline, "calls without an answer");
+        Await(cluster, () => !clients.Any(c => c.IsBusy) && operators.All(o => o.Running == 0), deadline, "calls without an answer");
 
-        // What every client sees in the end is a part of the history.
-        var reader = new ClientNode(cluster, _scenario.Clients, _history, OnBroken, isIdle: true);
-        reader.Start();
-        ulong[] shown = [0, .. cluster.Snapshots?.Readable() ?? []];
-        Task[] reads = [.. Enumerable.Range(0, _scenario.Objects).SelectMany(i => shown.Select(snapshot => reader.ReadAsync(ObjectWorkload.NameOf(i), snapshot)))];
-        Await(cluster, () => reads.All(r => r.IsCompleted), cluster.Loop.Now + TimeSpan.FromSeconds(30), "final reads without an answer");
-        foreach (Task read in reads)
+        // What every client sees in the end is a part of the history; unless an operator has given data up, which no history explains.
+        _reader = new ClientNode(cluster, _scenario.Clients, _history, OnBroken, isIdle: true);
+        _reader.Start();
+        if (!_gaveUp)
         {
-            read.GetAwaiter().GetResult();
+            AwaitAll(cluster, ReadEverything(cluster, _reader), TimeSpan.FromSeconds(30), "final reads without an answer");
         }
+    }
+
+    // More disks are gone than copies may be. Whatever is still answered must be right; what cannot be known is not answered, until an
+    // operator declares the disks lost. Then the cluster goes on with what there is.
+    private void GiveUpWhatIsLost(SimulatedCluster cluster, ClientNode[] clients, TimeSpan deadline)
+    {
+        TimeSpan settled = cluster.Loop.Now + TimeSpan.FromSeconds(30);
+        while (cluster.Loop.Now < settled && !cluster.IsClean())
+        {
+            RunFor(cluster, TimeSpan.FromMilliseconds(500));
+        }
+
+        var reader = new ClientNode(cluster, _scenario.Clients + 1, _history, OnBroken, isIdle: true);
+        reader.Start();
+        Task[] reads = ReadEverything(cluster, reader);
+        RunFor(cluster, TimeSpan.FromSeconds(10));
+        _coverage.Count("beyond.reads_answered", reads.Count(r => r.IsCompleted));
+        _coverage.Count("beyond.reads_unavailable", reads.Count(r => !r.IsCompleted));
+        if (cluster.IsClean())
+        {
+            _coverage.Count("beyond.survived");
+            reader.Crash();
+            return;
+        }
+
+        _coverage.Count("beyond.lost");
+        _gaveUp = true;
+        cluster.IsDataGivenUp = true;
+        foreach (ClientNode client in clients.Append(reader))
+        {
+            client.Crash(); // what it waits for may come back as something else, or never
+        }
+
+        foreach (OsdNode osd in cluster.Destroyed.OrderBy(o => o.Id).ToArray())
+        {
+            osd.Crash();
+            Await(cluster, () => cluster.NewestMap is { } map && !map.IsUp(osd.Id), deadline, $"{osd.Name} is not marked down");
+            cluster.Command("OsdLost", new OsdLostRequest { Osd = osd.Id.Value, Confirmed = true }, ChangeReply.Parser);
+            osd.Start();
+        }
+    }
+
+    private Task[] ReadEverything(SimulatedCluster cluster, ClientNode reader)
+    {
+        ulong[] shown = [0, .. cluster.Snapshots?.Readable() ?? []];
+        return
+        [
+            .. Enumerable.Range(0, _scenario.Objects).SelectMany(i => shown.Select(snapshot => reader.Do(() => reader.Workload!.ReadAsync(ObjectWorkload.NameOf(i), snapshot)))),
+            .. reader.Volumes.Select(volume => reader.Do(volume.ReadAllAsync)),
+        ];
     }
 
     private SnapshotNode? StartSnapshots(SimulatedCluster cluster)
@@ -163,6 +242,63 @@ public sealed class SimulationRun
         return node;
     }
 
+    private void AwaitAll(SimulatedCluster cluster, Task[] tasks, TimeSpan within, string otherwise)
+    {
+        Await(cluster, () => Array.TrueForAll(tasks, t => t.IsCompleted), cluster.Loop.Now + within, otherwise);
+        foreach (Task task in tasks)
+        {
+            task.GetAwaiter().GetResult();
+        }
+    }
+
+    // Everything is removed: no object may be left on any disk, and no block in use.
+    private void CheckLeaks(SimulatedCluster cluster)
+    {
+        ClientNode remover = _reader!;
+        if (cluster.Snapshots?.Readable() is { Length: > 0 } left)
+        {
+            cluster.Command("PoolSnapshotRemove", new PoolSnapshotRemoveRequest { PoolId = cluster.Pool, Snapshots = { left } }, ChangeReply.Parser);
+        }
+
+        AwaitAll(cluster, [.. remover.Volumes.Select(volume => remover.Do(volume.RemoveAsync))], TimeSpan.FromSeconds(30), "volumes are not removed");
+        AwaitAll(
+            cluster,
+            [.. Enumerable.Range(0, _scenario.Objects).Select(ObjectWorkload.NameOf).Append("volume_directory").Select(name => remover.Do(() => remover.Workload!.RemoveAsync(name)))],
+            TimeSpan.FromSeconds(30),
+            "objects are not removed");
+        Await(cluster, () => FindLeak(cluster) is null, cluster.Loop.Now + TimeSpan.FromSeconds(60), "removed objects are left", () => FindLeak(cluster));
+        cluster.Command("PoolRemove", new PoolRemoveRequest { Name = SimulatedCluster.PoolName, Confirmed = true }, ChangeReply.Parser);
+        Await(
+            cluster,
+            () => cluster.Osds.All(osd => osd.Disk.UsedBytes == 0 && !osd.Store!.ListCollections().Any(c => c.Group.Pool == cluster.Pool)),
+            cluster.Loop.Now + TimeSpan.FromSeconds(60),
+            "the removed pool has left collections or blocks");
+    }
+
+    private static string? FindLeak(SimulatedCluster cluster)
+    {
+        var objects = new List<Cluster.ObjectId>();
+        foreach (OsdNode osd in cluster.Osds)
+        {
+            foreach (ObjectStore.CollectionId collection in osd.Store!.ListCollections())
+            {
+                objects.Clear();
+                osd.Store.ListObjects(collection, null, int.MaxValue, objects);
+                if (objects.Find(id => id.Name.Length > 0 && collection != ObjectStore.CollectionId.Meta) is { } left)
+                {
+                    return $"{osd.Name} has {left} in pg {collection}";
+                }
+            }
+
+            if (osd.Disk.UsedBytes > 0)
+            {
+                return $"{osd.Name} uses {osd.Disk.UsedBytes} bytes";
+            }
+        }
+
+        return null;
+    }
+
     private void WorkOnSettings(SimulatedCluster cluster, FaultPlan plan)
     {
         SettingsWorkload[] operators = [.. Enumerable.Range(0, _scenario.Clients).Select(i => new SettingsWorkload(cluster, i, _history, cluster.NextRandom()))];
@@ -171,7 +307,7 @@ public sealed class SimulationRun
             cluster.Operator.Run(_ => each.Start(OnBroken), null);
         }
 
-        var driver = new FaultDriver(cluster, [], cluster.NextRandom(), OnBroken);
+        var driver = new FaultDriver(cluster, [], OnBroken);
         driver.Start(plan);
         RunFor(cluster, _scenario.Duration);
         driver.HealAll();
@@ -208,7 +344,7 @@ public sealed class SimulationRun
         }
 
         MonitorComparison.Compare(cluster);
-        if (cluster.Osds.Count > 0)
+        if (cluster.Osds.Count > 0 && !_isGone)
         {
             ScrubAll(cluster);
 
@@ -228,7 +364,7 @@ public sealed class SimulationRun
     private void ScrubAll(SimulatedCluster cluster)
     {
         PoolInfo pool = cluster.NewestMap!.FindPool(cluster.Pool)!;
-        bool flipped = cluster.Osds.Any(osd => osd.HasFlips);
+        bool flipped = cluster.Damaged.Count > 0;
         var groups = new List<(PgId Group, long Before)>();
         for (uint seed = 0; seed < (uint)pool.PgCount; seed++)
         {
@@ -238,7 +374,7 @@ public sealed class SimulationRun
             primary.Repair(group);
         }
 
-        Await(cluster, () => groups.TrueForAll(entry => PrimaryOf(entry.Group).ScrubStatusOf(entry.Group) is { IsPending: false } status && status.LastDeepScrub > entry.Before),
+        Await(cluster, () => groups.TrueForAll(entry => PrimaryOf(entry.Group).ScrubStatusOf(entry.Group) is { IsPending: false } status && status.LastDeepScrub != entry.Before),
             cluster.Loop.Now + TimeSpan.FromSeconds(120), "not every PG was deep-scrubbed");
         Await(cluster, cluster.IsClean, cluster.Loop.Now + TimeSpan.FromSeconds(60), "not clean after the last scrub");
         foreach ((PgId group, _) in groups)
@@ -266,7 +402,7 @@ public sealed class SimulationRun
         }
     }
 
-    private void Await(SimulatedCluster cluster, Func<bool> condition, TimeSpan deadline, string otherwise)
+    private void Await(SimulatedCluster cluster, Func<bool> condition, TimeSpan deadline, string otherwise, Func<string?>? detail = null)
     {
         while (!condition())
         {
@@ -274,7 +410,7 @@ public sealed class SimulationRun
             if (cluster.Loop.Now >= deadline)
             {
                 throw new SimulationFailedException(string.Create(
-                    CultureInfo.InvariantCulture, $"{otherwise} {_scenario.ConvergenceBound.TotalSeconds} s after the last fault; {Waiting()}"));
+                    CultureInfo.InvariantCulture, $"{otherwise} {_scenario.ConvergenceBound.TotalSeconds} s after the last fault; {detail?.Invoke() ?? Waiting()}"));
             }
 
             cluster.Loop.RunFor(TimeSpan.FromMilliseconds(50));

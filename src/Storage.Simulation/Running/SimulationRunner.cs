@@ -32,6 +32,12 @@ public sealed record SimulationRequest
     /// <summary>Goes on after a seed that failed.</summary>
     public bool KeepGoing { get; init; }
 
+    /// <summary>Paths that have to be reached by these seeds together; null for none.</summary>
+    public IReadOnlyList<string>? RequiredCoverage { get; init; }
+
+    /// <summary>How long to look for a smaller scenario that makes the first seed that failed fail alike; zero to print it as it is.</summary>
+    public TimeSpan ShrinkFor { get; init; }
+
     /// <summary>Reads <c>A..B</c>, or a single seed.</summary>
     /// <param name="text">The text.</param>
     /// <param name="first">First seed.</param>
@@ -60,10 +66,48 @@ public static class SimulationRunner
     {
         ArgumentNullException.ThrowIfNull(request);
         ArgumentNullException.ThrowIfNull(output);
-        return new Batch(request, output, cancellation).Run();
+        var coverage = new Tracing.Coverage();
+        int exit = new Batch(request, output, coverage, cancellation).Run();
+        return Math.Max(exit, Require(request, output, coverage));
     }
 
-    private sealed class Batch(SimulationRequest request, TextWriter output, CancellationToken cancellation)
+    /// <summary>Runs the standard set of seeds of every scenario; fails also if a named path is never reached.</summary>
+    /// <param name="request">How to run; its seeds and scenario do not count.</param>
+    /// <param name="output">Where results go.</param>
+    /// <param name="cancellation">Stops after the seeds under way.</param>
+    /// <returns>Exit code: 0 if all seeds passed and all paths were reached.</returns>
+    public static int RunStandard(SimulationRequest request, TextWriter output, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(request);
+        ArgumentNullException.ThrowIfNull(output);
+        var coverage = new Tracing.Coverage();
+        int exit = 0;
+        foreach ((string scenario, ulong first, ulong last) in StandardRuns.Sets)
+        {
+            output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{scenario}: seeds {first} to {last}"));
+            SimulationRequest part = request with { Scenario = Scenario.Load(scenario), FirstSeed = first, LastSeed = last };
+            exit = Math.Max(exit, new Batch(part, output, coverage, cancellation).Run());
+            if (cancellation.IsCancellationRequested || (exit != 0 && !request.KeepGoing))
+            {
+                return exit;
+            }
+        }
+
+        return Math.Max(exit, Require(request with { RequiredCoverage = StandardRuns.Required }, output, coverage));
+    }
+
+    private static int Require(SimulationRequest request, TextWriter output, Tracing.Coverage coverage)
+    {
+        if (request.RequiredCoverage is not { } required || StandardRuns.Missing(required, coverage.Counts) is not { Count: > 0 } missing)
+        {
+            return 0;
+        }
+
+        output.WriteLine($"never reached: {string.Join(", ", missing)}");
+        return 1;
+    }
+
+    private sealed class Batch(SimulationRequest request, TextWriter output, Tracing.Coverage total, CancellationToken cancellation)
     {
 #if MUTATIONS
         private static string Mutant => Coding.Mutations.Selected == Coding.Mutation.None ? "" : $" --mutation {Coding.Mutations.Selected}";
@@ -98,6 +142,7 @@ public static class SimulationRunner
                 thread.Join();
             }
 
+            total.Add(_coverage.Counts);
             if (request.Json)
             {
                 output.WriteLine(ToJson().ToJsonString(new JsonSerializerOptions { WriteIndented = true }));
@@ -185,6 +230,15 @@ public static class SimulationRunner
                 output.WriteLine(result.Failure);
                 output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"trace hash: {result.TraceHash:x16}"));
                 output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"replay: storage simulate --seed {result.Seed} --scenario {result.Scenario}{Mutant}"));
+                if (request.ShrinkFor > TimeSpan.Zero && result == _failed.MinBy(r => r.Seed))
+                {
+                    var shrinker = new ScenarioShrinker(result, request.Scenario, request.ShrinkFor);
+                    Scenario smallest = shrinker.Shrink();
+                    output.WriteLine(string.Create(
+                        CultureInfo.InvariantCulture, $"shrunk in {shrinker.Runs} runs from {result.Plan.Faults.Count} to {smallest.Plan!.Faults.Count} faults; save as FILE and replay: storage simulate --seed {result.Seed} --scenario FILE"));
+                    output.WriteLine(ScenarioFile.Write(smallest));
+                }
+
             }
 
             if (_done == 1 && _failed.Count == 0 && _only is { } only)

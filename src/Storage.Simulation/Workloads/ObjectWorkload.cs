@@ -3,8 +3,8 @@ using System.Text;
 using Storage.Client;
 using Storage.Cluster;
 using Storage.Messaging;
-using Storage.Reactor;
 using Storage.Simulation.Histories;
+using Storage.Simulation.Processes;
 using Storage.Simulation.Running;
 using Storage.Simulation.Tracing;
 
@@ -20,7 +20,7 @@ internal sealed class ObjectWorkload
     private static readonly string[] s_keys = ["a", "b", "c"];
 
     private readonly string _name;
-    private readonly IEventLoop _loop;
+    private readonly NodeLoop _loop;
     private readonly IObjectClient _client;
     private readonly long _pool;
     private readonly Scenario _scenario;
@@ -33,7 +33,7 @@ internal sealed class ObjectWorkload
     private bool _stopped;
 
     public ObjectWorkload(
-        string name, IEventLoop loop, IObjectClient client, long pool, Scenario scenario, History history, EventTrace trace, Random random, SnapshotRegistry? snapshots)
+        string name, NodeLoop loop, IObjectClient client, long pool, Scenario scenario, History history, EventTrace trace, Random random, SnapshotRegistry? snapshots)
     {
         _snapshots = snapshots;
         _name = name;
@@ -45,6 +45,9 @@ internal sealed class ObjectWorkload
         _trace = trace;
         _random = random;
     }
+
+    /// <summary>Told the object and the result of calls that were refused for want of room or of a copy that can be read.</summary>
+    public Action<string, ResultCode>? Refused { get; init; }
 
     /// <summary>Lanes that have not ended.</summary>
     public int Running { get; private set; }
@@ -68,6 +71,19 @@ internal sealed class ObjectWorkload
     /// <param name="snapshot">The snapshot to read, or 0.</param>
     /// <returns>When answered.</returns>
     public Task ReadAsync(string objectName, ulong snapshot = 0) => CallAsync(objectName, ReadAll() with { ReadSnapshot = snapshot }, CancellationToken.None);
+
+    /// <summary>Removes an object, if there is one.</summary>
+    /// <param name="objectName">The object.</param>
+    /// <returns>When it is gone.</returns>
+    public async Task RemoveAsync(string objectName)
+    {
+        var operation = new ObjectOperation().Add(OperationCode.Remove);
+        using OperationResult result = await _client.ExecuteAsync(_pool, objectName, operation, default, CancellationToken.None);
+        if (result.Result is not (ResultCode.Ok or ResultCode.NotFound))
+        {
+            throw new InvalidOperationException($"{objectName} cannot be removed: {result.Result}");
+        }
+    }
 
     /// <summary>Name of an object of the scenario.</summary>
     /// <param name="index">Its number.</param>
@@ -242,8 +258,8 @@ internal sealed class ObjectWorkload
     {
         ObjectOperation operation = Pack(call);
         SnapshotContext? snapshots = call.Snapshots is null ? null : _context;
-        HistoryEntry entry = _history.Invoke(_name, name, call, _loop.Now);
-        _trace.Add(TraceKind.Invoke, _name, _loop.Now, $"#{entry.Id} {name} {call}");
+        HistoryEntry entry = _history.Invoke(_name, name, call, _loop.TrueNow);
+        _trace.Add(TraceKind.Invoke, _name, _loop.TrueNow, $"#{entry.Id} {name} {call}");
         CallOutcome outcome;
         try
         {
@@ -253,7 +269,7 @@ internal sealed class ObjectWorkload
         }
         catch (OperationCanceledException) when (cancellation.IsCancellationRequested)
         {
-            _trace.Add(TraceKind.Complete, _name, _loop.Now, $"#{entry.Id} given up");
+            _trace.Add(TraceKind.Complete, _name, _loop.TrueNow, $"#{entry.Id} given up");
             return;
         }
         finally
@@ -261,9 +277,14 @@ internal sealed class ObjectWorkload
             operation.Clear();
         }
 
+        if (outcome.Result is ResultCode.NoSpace or ResultCode.IoError)
+        {
+            Refused?.Invoke(name, outcome.Result);
+        }
+
         if (call.ReadSnapshot > 0 && !_snapshots!.IsLive(call.ReadSnapshot))
         {
-            _trace.Add(TraceKind.Complete, _name, _loop.Now, $"#{entry.Id} says nothing: the snapshot is removed");
+            _trace.Add(TraceKind.Complete, _name, _loop.TrueNow, $"#{entry.Id} says nothing: the snapshot is removed");
             return;
         }
 
@@ -273,8 +294,8 @@ internal sealed class ObjectWorkload
             outcome = new CallOutcome { Result = ResultCode.StaleSnapshots }; // refused for another reason: the snapshot is gone
         }
 
-        _history.Complete(entry, outcome, _loop.Now);
-        _trace.Add(TraceKind.Complete, _name, _loop.Now, $"#{entry.Id} {outcome}");
+        _history.Complete(entry, outcome, _loop.TrueNow);
+        _trace.Add(TraceKind.Complete, _name, _loop.TrueNow, $"#{entry.Id} {outcome}");
         if (isStale)
         {
             await LearnSnapshotsAsync(snapshots);

@@ -138,21 +138,21 @@ internal sealed class SettingsWorkload
 
         ReadOnlyMemory<byte>? GiveUp(string why)
         {
-            _cluster.Trace.Add(TraceKind.Complete, _name, Loop.Now, $"#{entry.Id} unknown: {why}");
+            _cluster.Trace.Add(TraceKind.Complete, _name, Loop.TrueNow, $"#{entry.Id} unknown: {why}");
             return null;
         }
     }
 
     private HistoryEntry Invoke(string key, ObjectCall call, int monitor)
     {
-        HistoryEntry entry = _history.Invoke(_name, key, call, Loop.Now);
-        _cluster.Trace.Add(TraceKind.Invoke, _name, Loop.Now, $"#{entry.Id} {key} {call} through {_cluster.Monitors[monitor].Name}");
+        HistoryEntry entry = _history.Invoke(_name, key, call, Loop.TrueNow);
+        _cluster.Trace.Add(TraceKind.Invoke, _name, Loop.TrueNow, $"#{entry.Id} {key} {call} through {_cluster.Monitors[monitor].Name}");
         return entry;
     }
 
     private void Complete(HistoryEntry entry, CallOutcome outcome)
     {
-        _history.Complete(entry, outcome, Loop.Now);
-        _cluster.Trace.Add(TraceKind.Complete, _name, Loop.Now, $"#{entry.Id} {outcome}");
+        _history.Complete(entry, outcome, Loop.TrueNow);
+        _cluster.Trace.Add(TraceKind.Complete, _name, Loop.TrueNow, $"#{entry.Id} {outcome}");
     }
 }

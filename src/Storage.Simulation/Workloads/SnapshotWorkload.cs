@@ -1,9 +1,9 @@
 using Storage.Client;
 using Storage.Cluster;
-using Storage.Reactor;
 using Storage.Rpc.Admin;
 using Storage.Simulation.Clusters;
 using Storage.Simulation.Histories;
+using Storage.Simulation.Processes;
 using Storage.Simulation.Tracing;
 
 namespace Storage.Simulation.Workloads;
@@ -16,13 +16,13 @@ internal sealed class SnapshotWorkload
 {
     private const int Most = 4;
     private readonly SimulatedCluster _cluster;
-    private readonly IEventLoop _loop;
+    private readonly NodeLoop _loop;
     private readonly IObjectClient _client;
     private readonly History _history;
     private readonly Random _random;
     private bool _stopped;
 
-    public SnapshotWorkload(SimulatedCluster cluster, IEventLoop loop, IObjectClient client, History history, Random random)
+    public SnapshotWorkload(SimulatedCluster cluster, NodeLoop loop, IObjectClient client, History history, Random random)
     {
         _cluster = cluster;
         _loop = loop;
@@ -108,5 +108,5 @@ internal sealed class SnapshotWorkload
         }
     }
 
-    private void Note(string text) => _cluster.Trace.Add(TraceKind.Invoke, "snapshots", _loop.Now, text);
+    private void Note(string text) => _cluster.Trace.Add(TraceKind.Invoke, "snapshots", _loop.TrueNow, text);
 }
