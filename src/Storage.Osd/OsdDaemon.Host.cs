@@ -80,7 +80,18 @@ public sealed partial class OsdDaemon
     void IPlacementGroupHost.Complete(ClientOperation operation, ResultCode result, PgVersion version, int stepCount, ReadOnlySpan<byte> steps, ReadOnlySpan<BufferSegment> data) =>
         Complete(operation, result, version, stepCount, steps, data);
 
-    void IPlacementGroupHost.Drop(ClientOperation operation) => End(operation);
+    void IPlacementGroupHost.Drop(ClientOperation operation)
+    {
+        if (!_running || !operation.Connection.IsAlive)
+        {
+            End(operation);
+            return;
+        }
+
+        // Said, not left to the client to find out: it may learn of both changes at once if we are the primary again by then.
+        SendMaps(operation.Connection, operation.MapEpoch);
+        Complete(operation, ResultCode.WrongPrimary, PgVersion.Zero, 0, default, default);
+    }
 
     void IPlacementGroupHost.Reroute(ClientOperation operation)
     {

@@ -46,7 +46,7 @@ internal interface IPlacementGroupHost
     /// <summary>Answers a client and ends the operation.</summary>
     void Complete(ClientOperation operation, ResultCode result, PgVersion version, int stepCount, ReadOnlySpan<byte> steps, ReadOnlySpan<BufferSegment> data = default);
 
-    /// <summary>Ends an operation without an answer: the client sends it again.</summary>
+    /// <summary>Ends an operation unanswered: a client that is still there is told to send it again, to whoever is the primary.</summary>
     void Drop(ClientOperation operation);
 
     /// <summary>Takes an operation over whose object is another PG's since a split: it goes to that one, or back to the client.</summary>
