@@ -62,7 +62,7 @@ public sealed partial class OsdDaemon
 
     void IPlacementGroupHost.Answer(OsdId target, MessageType type, WireWriter body, ReadOnlySpan<BufferSegment> data)
     {
-        if (!_running || !IsUp || !_inbound.TryGetValue(target, out IConnection? connection))
+        if (!_running || !IsUp || !(IsPulse(type) ? _inboundPulses : _inbound).TryGetValue(target, out IConnection? connection))
         {
             return;
         }

@@ -76,6 +76,7 @@ public sealed partial class OsdDaemon
 
     private void HandleMapUpdate(MapUpdate update, bool fromMonitor = true)
     {
+        ClusterMap? applied = Map;
         Epoch before = Map?.Epoch ?? Epoch.None;
         if (!update.Full.IsEmpty)
         {
@@ -100,7 +101,7 @@ public sealed partial class OsdDaemon
 
         if (_running && Map is not null && Map.Epoch != before)
         {
-            ApplyMaps();
+            ApplyMaps(applied);
         }
     }
 
@@ -166,7 +167,7 @@ public sealed partial class OsdDaemon
         }
     }
 
-    private void ApplyMaps()
+    private void ApplyMaps(ClusterMap? before)
     {
         // Before anything that rests on these maps: the store keeps what was submitted in order.
         SubmitMaps();
@@ -180,7 +181,12 @@ public sealed partial class OsdDaemon
         ApplyMemorySettings();
         if (IsUp)
         {
-            CreateGroups();
+            // Whose PGs there are is looked at only if that can have changed: with many PGs it is most of a map's cost.
+            if (!wasUp || before is null || PlacementChanged(before, Map))
+            {
+                CreateGroups();
+            }
+
             foreach (PlacementGroup group in _groups.Values.ToArray())
             {
                 group.ApplyMap();
@@ -207,6 +213,26 @@ public sealed partial class OsdDaemon
             _store.Submit(_mapTransaction, null, 0);
             _mapTransaction.Clear();
         }
+    }
+
+    private static bool PlacementChanged(ClusterMap before, ClusterMap after)
+    {
+        if (!ReferenceEquals(before.Crush, after.Crush) || !ReferenceEquals(before.PgTemp, after.PgTemp) || !ReferenceEquals(before.UpmapItems, after.UpmapItems)
+            || before.MaxOsd != after.MaxOsd || !before.Pools.SequenceEqual(after.Pools))
+        {
+            return true;
+        }
+
+        for (int i = 0; i < after.MaxOsd; i++)
+        {
+            var id = new OsdId(i);
+            if (before.FindOsd(id) is var old && after.FindOsd(id) is var now && !ReferenceEquals(old, now) && (old is null || now is null || old with { UpThru = now.UpThru } != now))
+            {
+                return true;
+            }
+        }
+
+        return false;
     }
 
     private void TrimMaps()

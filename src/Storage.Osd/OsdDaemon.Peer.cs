@@ -12,7 +12,10 @@ public sealed partial class OsdDaemon
     {
         private static readonly TimeSpan s_retry = TimeSpan.FromMilliseconds(300);
 
+        private Pulse? _pulse;
         private IConnection? _connection;
+        private TimeSpan _dataHeardAt = daemon._loop.Now;
+        private bool _isWatched;
         private TimeSpan _heardAt = daemon._loop.Now;
         private bool _reported;
         private bool _refused;
@@ -28,11 +31,28 @@ public sealed partial class OsdDaemon
 
         public bool IsOpen { get; private set; }
 
+        /// <summary>Whether this OSD pings it and reports its silence.</summary>
+        public bool IsWatched
+        {
+            get => _isWatched;
+            set
+            {
+                if (value && !_isWatched)
+                {
+                    _heardAt = daemon._loop.Now;
+                }
+
+                _isWatched = value;
+            }
+        }
+
         public void Connect()
         {
             if (daemon._running && _connection is null)
             {
                 _connection = daemon._transport.Connect(Address, this);
+                _pulse ??= new Pulse(daemon, this);
+                _pulse.Connect();
             }
         }
 
@@ -41,6 +61,12 @@ public sealed partial class OsdDaemon
             if (!IsOpen)
             {
                 return; // all that is due is sent when it opens
+            }
+
+            if (IsPulse(type) && _pulse is { IsOpen: true })
+            {
+                _pulse.Send(type, body);
+                return;
             }
 
             if (data.Length <= 1)
@@ -66,6 +92,7 @@ public sealed partial class OsdDaemon
         public void Heartbeat(TimeSpan now, TimeSpan pause)
         {
             _heardAt += pause;
+            _dataHeardAt += pause;
             if (IsOpen)
             {
                 daemon._control.Clear();
@@ -73,10 +100,23 @@ public sealed partial class OsdDaemon
                 daemon._control.WriteUInt32(daemon.Map!.Epoch.Value);
                 daemon._control.WriteInt64(now.Ticks);
                 daemon.EncodeSpace(daemon._control);
+
+                // Also where data goes, to whoever shares a PG: it must get through there too, if later, and it tells of space.
                 _connection!.Send(OsdMessageType.Ping, daemon._control.WrittenSpan);
+                if (IsWatched && _pulse is { IsOpen: true })
+                {
+                    _pulse.Send(OsdMessageType.Ping, daemon._control.WrittenSpan);
+                }
+
+                if (now - _dataHeardAt > daemon._options.HeartbeatGrace * 5)
+                {
+                    // It lives, but nothing comes through on the connection for data: a new one may do better.
+                    Log.DataStuck(daemon._logger, daemon.Id, Osd);
+                    _connection.Close();
+                }
             }
 
-            if (_refused || now - _heardAt > daemon._options.HeartbeatGrace)
+            if (_refused || (IsWatched && now - _heardAt > daemon._options.HeartbeatGrace))
             {
                 Report(_refused, withdrawn: false);
             }
@@ -87,6 +127,7 @@ public sealed partial class OsdDaemon
         {
             _retired = true;
             IsOpen = false;
+            _pulse?.Close();
             if (_connection is { } connection)
             {
                 _connection = null;
@@ -103,6 +144,7 @@ public sealed partial class OsdDaemon
         {
             _retired = true;
             IsOpen = false;
+            _pulse?.Close();
             IConnection? connection = _connection;
             _connection = null;
             connection?.Close();
@@ -130,6 +172,7 @@ public sealed partial class OsdDaemon
 
             IsOpen = true;
             _refused = false;
+            _dataHeardAt = daemon._loop.Now;
             Heard();
             foreach (PlacementGroup group in daemon._groups.Values.ToArray())
             {
@@ -141,6 +184,7 @@ public sealed partial class OsdDaemon
         {
             if (ReferenceEquals(connection, _connection) && IsOpen)
             {
+                _dataHeardAt = daemon._loop.Now;
                 daemon.HandlePeerMessage(connection, in message);
             }
         }

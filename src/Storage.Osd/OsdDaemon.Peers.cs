@@ -77,6 +77,36 @@ public sealed partial class OsdDaemon
             var osd = new OsdId((Id.Value + step) % Map.MaxOsd);
             extra += FindPeer(osd) is not null ? 1 : 0;
         }
+
+        ChooseWatched();
+    }
+
+    // Few peers are watched, however many PGs there are. Which ones is a matter of both numbers, so that every OSD is watched by
+    // about as many, of all failure domains; the next ones in the ring always are.
+    private void ChooseWatched()
+    {
+        IEnumerable<Peer> chosen = _peers.Values;
+        if (_peers.Count > _options.HeartbeatPeers)
+        {
+            chosen = _peers.Values.OrderBy(peer => Distance(peer.Osd)).ThenBy(peer => Mix((uint)Id.Value, (uint)peer.Osd.Value)).Take(_options.HeartbeatPeers);
+        }
+
+        var watched = chosen.Select(peer => peer.Osd).ToHashSet();
+        foreach (Peer peer in _peers.Values)
+        {
+            peer.IsWatched = watched.Contains(peer.Osd);
+        }
+
+        // The ring's next two come first, all others are equal.
+        int Distance(OsdId osd) => Math.Min(ExtraHeartbeatPeers + 1, (osd.Value - Id.Value + Map!.MaxOsd) % Map.MaxOsd);
+
+        static uint Mix(uint a, uint b)
+        {
+            uint x = (a * 0x9E3779B1u) ^ (b * 0x85EBCA77u);
+            x ^= x >> 15;
+            x *= 0x2C1B3C6Du;
+            return x ^ (x >> 12);
+        }
     }
 
     private void TickHeartbeats()
@@ -145,6 +175,7 @@ public sealed partial class OsdDaemon
 
         _accepted.Clear();
         _inbound.Clear();
+        _inboundPulses.Clear();
         foreach (HeldMessage held in _heldMessages)
         {
             held.Data.Buffer?.Release();
@@ -374,7 +405,7 @@ public sealed partial class OsdDaemon
             // Answers go where requests come from. Not where a peer merely connected: it may only be looking whether we live.
             if (connection.Peer.Kind == EntityKind.Osd && OsdMessageType.IsOfGroup(message.Type))
             {
-                daemon._inbound[new OsdId((int)connection.Peer.Id)] = connection;
+                (IsPulse(message.Type) ? daemon._inboundPulses : daemon._inbound)[new OsdId((int)connection.Peer.Id)] = connection;
             }
 
             daemon.HandlePeerMessage(connection, in message);
@@ -391,6 +422,11 @@ public sealed partial class OsdDaemon
             if (daemon._inbound.TryGetValue(osd, out IConnection? known) && ReferenceEquals(known, connection))
             {
                 daemon._inbound.Remove(osd);
+            }
+
+            if (daemon._inboundPulses.TryGetValue(osd, out known) && ReferenceEquals(known, connection))
+            {
+                daemon._inboundPulses.Remove(osd);
             }
         }
     }

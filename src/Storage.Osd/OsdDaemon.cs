@@ -254,6 +254,9 @@ public sealed partial class OsdDaemon : IPlacementGroupHost
         [LoggerMessage(5, LogLevel.Warning, "osd_memory_target is {Text}; a number of at least {Least} is needed, and {Kept} stays in force")]
         public static partial void MemoryTargetRefused(ILogger logger, string text, long least, long kept);
 
+        [LoggerMessage(20, LogLevel.Warning, "{Osd}: {Target} lives, but its connection for data has been silent; connecting anew")]
+        public static partial void DataStuck(ILogger logger, OsdId osd, OsdId target);
+
         [LoggerMessage(4, LogLevel.Information, "{Osd} reports {Target}: {Why}")]
         public static partial void Reports(ILogger logger, OsdId osd, OsdId target, string why);
     }

@@ -25,6 +25,10 @@ public sealed record OsdOptions
     /// promise, because the primary uses (1 − d) / (1 + d) of the lease. Clocks that NTP slews stay a hundred times below.</summary>
     public const double LargestClockDrift = 0.05;
 
+    /// <summary>Peers that are pinged, at most: enough that every OSD is watched from several failure domains, and no more however many
+    /// PGs there are.</summary>
+    public int HeartbeatPeers { get; init; } = 16;
+
     /// <summary>How long a read lease lasts; below <see cref="HeartbeatGrace"/>, so that a primary that was cut off has lost
     /// its lease by the time the map says that it is down.</summary>
     public TimeSpan LeaseLength { get; init; } = TimeSpan.FromSeconds(3);

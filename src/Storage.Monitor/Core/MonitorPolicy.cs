@@ -96,8 +96,14 @@ public sealed record MonitorPolicy
             return value is "on" or "off" ? null : $"{key} is on or off, not '{value}'";
         }
 
+        if (key == "osd_mclock_profile")
+        {
+            return value is "client" or "balanced" or "recovery" ? null : $"{key} must be client, balanced or recovery, not '{value}'";
+        }
+
         (double Low, double High)? range = key switch
         {
+            "osd_max_backfills" => (1, 1000),
             "mon_osd_down_out_interval" => (0, 31_536_000),
             "mon_osd_report_timeout" => (5, 86_400),
             "mon_clock_drift_allowed" => (0.001, 3600),
