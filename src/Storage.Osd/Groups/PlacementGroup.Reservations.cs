@@ -52,6 +52,13 @@ internal sealed partial class PlacementGroup
         {
             if (_replicaActive && _slotAskedAt[(int)kind] != s_never)
             {
+                // It may have waited for long: those before it have filled the disk meanwhile.
+                if (kind == SlotKind.Backfill && _host.IsBackfillFull)
+                {
+                    RejectReserve(Primary, kind);
+                    return;
+                }
+
                 AnswerReserve(Primary, kind, granted: true);
             }
             else
@@ -219,9 +226,7 @@ internal sealed partial class PlacementGroup
 
         if (kind == SlotKind.Backfill && _host.IsBackfillFull)
         {
-            _host.Reached(RarePath.ReservationRejected);
-            ReleaseRemote(kind);
-            AnswerReserve(from, kind, granted: false);
+            RejectReserve(from, kind);
             return;
         }
 
@@ -234,6 +239,13 @@ internal sealed partial class PlacementGroup
         {
             _host.RequestSlot(this, kind, remote: true, priority);
         }
+    }
+
+    private void RejectReserve(OsdId primary, SlotKind kind)
+    {
+        _host.Reached(RarePath.ReservationRejected);
+        ReleaseRemote(kind);
+        AnswerReserve(primary, kind, granted: false);
     }
 
     private static SlotKind ReadSlotKind(ref WireReader reader)

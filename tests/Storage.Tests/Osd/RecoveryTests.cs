@@ -94,7 +94,7 @@ public sealed class RecoveryTests
     public void A_target_that_is_too_full_is_not_filled_until_it_has_room()
     {
         OsdCluster cluster = Filled(3, 240, 16 << 10, configure: ShortLog);
-        cluster.Monitor.ChangeNow(increment => increment.Configuration["mon/mon_osd_backfillfull_ratio"] = "1E-15");
+        cluster.Monitor.ChangeNow(increment => increment.Configuration["mon/mon_osd_backfillfull_ratio"] = "0.0001");
         Replace(cluster, 2);
         cluster.RunUntil(() => States(cluster).Any(state => state.Contains("backfill_toofull", StringComparison.Ordinal)), "a PG says why it waits");
         Assert.True(Reached(cluster, 3, RarePath.ReservationRejected) > 0);

@@ -202,7 +202,7 @@ public sealed class MapAuthority : IConnectionHandler
         _pending = null;
         var increment = new ClusterMapIncrement { Epoch = Map.Epoch.Next };
         change(increment);
-        if (increment.Osds.Count + increment.Pools.Count + increment.RemovedPools.Count + increment.PgTemp.Count + increment.Blocklisted.Count == 0
+        if (increment.Osds.Count + increment.Pools.Count + increment.RemovedPools.Count + increment.PgTemp.Count + increment.Blocklisted.Count + increment.Configuration.Count + increment.UpmapItems.Count == 0
             && increment.Flags is null)
         {
             return;
