@@ -37,8 +37,8 @@ internal sealed class GroupLane
     /// <summary>Nothing is sent until a short pause is over, or the map changes.</summary>
     public bool Held { get; set; }
 
-    /// <summary>What the latest map change does to the operations.</summary>
-    public LaneFate Fate { get; set; }
+    /// <summary>What the maps followed since the last <see cref="BeginUpdate"/> do to the operations.</summary>
+    public LaneFate Fate { get; private set; }
 
     public void Reset(PgId group)
     {
@@ -52,18 +52,24 @@ internal sealed class GroupLane
         Fate = LaneFate.Same;
     }
 
-    /// <summary>Looks the PG up in a map.</summary>
-    /// <returns>What that means for operations that were sent by the map before.</returns>
-    public LaneFate Follow(ClusterMap map)
+    /// <summary>New maps come. Each of them has to be followed: one in which the primary was another one made it drop what waited, also
+    /// if the last one looks like the first.</summary>
+    /// <param name="skips">The maps in between are not known.</param>
+    public void BeginUpdate(bool skips) => Fate = skips ? LaneFate.NewInterval : LaneFate.Same;
+
+    /// <summary>Looks the PG up in the next map, and adds to <see cref="Fate"/> what that means for operations that were sent by the map before.</summary>
+    public void Follow(ClusterMap map)
     {
         if (map.FindPool(Group.Pool) is not { } pool)
         {
-            return Fate = LaneFate.PoolGone;
+            Fate = LaneFate.PoolGone;
+            return;
         }
 
-        if (_mapping is not null && pool.PgCount != PgCount)
+        if (Fate == LaneFate.Regroup || (_mapping is not null && pool.PgCount != PgCount))
         {
-            return Fate = LaneFate.Regroup;
+            Fate = LaneFate.Regroup;
+            return;
         }
 
         PgMapping mapping = map.Locate(Group);
@@ -84,7 +90,7 @@ internal sealed class GroupLane
         _primaryAddress = primary?.Address ?? default;
         PgCount = pool.PgCount;
         Primary = mapping.Primary;
-        return Fate = same ? LaneFate.Same : LaneFate.NewInterval;
+        Fate = same ? Fate : LaneFate.NewInterval;
     }
 }
 

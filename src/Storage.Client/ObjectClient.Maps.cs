@@ -39,7 +39,11 @@ public sealed partial class ObjectClient
                 throw new MalformedDataException($"a map of cluster {full.Fsid} came; this client belongs to {map.Fsid}");
             }
 
-            map = map is null || full.Epoch > map.Epoch ? full : map;
+            if (map is null || full.Epoch > map.Epoch)
+            {
+                FollowAll(full, begins: true, skips: map is not null && full.Epoch > map.Epoch.Next);
+                map = full;
+            }
         }
 
         foreach (ReadOnlyMemory<byte> packed in update.Increments)
@@ -57,13 +61,31 @@ public sealed partial class ObjectClient
                 break;
             }
 
-            map = increment.Epoch == map.Epoch.Next ? map.Apply(increment) : map;
+            if (increment.Epoch == map.Epoch.Next)
+            {
+                bool begins = ReferenceEquals(map, _map);
+                map = map.Apply(increment);
+                FollowAll(map, begins, skips: false);
+            }
         }
 
         if (map is not null && !ReferenceEquals(map, _map))
         {
             Volatile.Write(ref _map, map);
             OnMapChanged(map);
+        }
+    }
+
+    private void FollowAll(ClusterMap map, bool begins, bool skips)
+    {
+        foreach (GroupLane lane in _lanes.Values)
+        {
+            if (begins)
+            {
+                lane.BeginUpdate(skips);
+            }
+
+            lane.Follow(map);
         }
     }
 
@@ -88,7 +110,7 @@ public sealed partial class ObjectClient
         foreach (GroupLane lane in _lanes.Values)
         {
             lane.Held = false;
-            if (lane.Follow(map) is LaneFate.Same or LaneFate.NewInterval)
+            if (lane.Fate is LaneFate.Same or LaneFate.NewInterval)
             {
                 lane.Session = Mutations.Active(Mutation.ClientKeepsOldPrimary) ? lane.Session : SessionFor(lane.Primary);
             }

@@ -172,14 +172,18 @@ internal sealed partial class PlacementGroup
     // An object may have become ready: its waiting operations go on in their order.
     private void RetryObject(ObjectId id)
     {
-        if (!CanServe || !_waitingForObject.Remove(id, out Queue<ClientOperation>? queue))
+        if (!_waitingForObject.Remove(id, out Queue<ClientOperation>? queue))
         {
             return;
         }
 
         while (queue.TryDequeue(out ClientOperation? operation))
         {
-            if (_waitingForObject.TryGetValue(id, out Queue<ClientOperation>? again))
+            if (!CanServe)
+            {
+                _waitingForActive.Enqueue(operation); // clients are paused; nobody would look at the object's queue again
+            }
+            else if (_waitingForObject.TryGetValue(id, out Queue<ClientOperation>? again))
             {
                 again.Enqueue(operation);
             }

@@ -302,6 +302,7 @@ internal sealed partial class PlacementGroup
 
         MarkDamaged(id);
         RecoverFirst(id);
+        RetryObject(id); // whoever waited for the end of the copying, where nothing of it is left to be recovered
     }
 
     private void ResendRecovery(OsdId osd)
