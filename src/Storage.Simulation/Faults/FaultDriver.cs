@@ -1,4 +1,6 @@
 using System.Globalization;
+using Storage.Cluster;
+using Storage.ObjectStore;
 using Storage.ObjectStore.Memory;
 using Storage.Osd;
 using Storage.Rpc.Admin;
@@ -160,7 +162,7 @@ internal sealed class FaultDriver
                 break;
             case FaultKind.ReplaceDisk:
                 // One at a time is what the redundancy survives; a damaged copy elsewhere would be the second.
-                done = Pool is { Size: > 1 } && MayLoseCopy && _cluster.Destroyed.Count == 0 && !_cluster.HasDamage(null, osd!);
+                done = Pool is { Size: > 1 } && MayLoseCopy && _cluster.Destroyed.Count == 0 && !_cluster.HasDamage(null, osd!) && !HoldsAlone(osd!);
                 if (done)
                 {
                     Destroy(osd!, fault.Duration);
@@ -276,6 +278,27 @@ internal sealed class FaultDriver
 
     // Where fewer copies were ever allowed, or the scenario asks for one, what was acknowledged may have a single one until all is clean.
     private bool MayLoseCopy => (_cluster.Scenario.MinSize >= 2 && !_sizesChanged) || _cluster.IsClean();
+
+    // A write that nobody was told of may have reached one disk only, and peering may have kept its log entry: with that disk the object
+    // is unfound until an operator decides. Whatever was acknowledged is on more disks; the checks between events see to that.
+    private bool HoldsAlone(OsdNode osd)
+    {
+        var objects = new List<ObjectId>();
+        foreach (CollectionId collection in osd.Store?.ListCollections() ?? [])
+        {
+            objects.Clear();
+            osd.Store!.ListObjects(collection, null, int.MaxValue, objects);
+            foreach (ObjectId id in objects)
+            {
+                if (id.Name.Length > 0 && !_cluster.Osds.Any(other => other != osd && other.VersionOf(collection, id) >= osd.VersionOf(collection, id)))
+                {
+                    return true;
+                }
+            }
+        }
+
+        return false;
+    }
 
     private void Destroy(OsdNode osd, TimeSpan away)
     {
