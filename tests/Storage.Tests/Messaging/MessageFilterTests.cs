@@ -182,28 +182,24 @@ public sealed class MessageFilterTests
             }
         }
 
+        /// <summary>Lets the loop's own clock run on: what a cut holds back must not arrive meanwhile.</summary>
         public void Wait(int milliseconds)
         {
-            Thread.Sleep(milliseconds);
-            OnLoop(() => { });
+            using var over = new ManualResetEventSlim();
+            OnLoop(() => _fixture.Loop.Schedule(TimeSpan.FromMilliseconds(milliseconds), _ => over.Set(), null));
+            Assert.True(over.Wait(TimeSpan.FromSeconds(30)));
         }
 
-        public void WaitUntil(Func<bool> condition)
-        {
-            for (int i = 0; i < 500; i++)
-            {
-                bool met = false;
-                OnLoop(() => met = condition());
-                if (met)
+        public void WaitUntil(Func<bool> condition) => Assert.True(
+            SpinWait.SpinUntil(
+                () =>
                 {
-                    return;
-                }
-
-                Thread.Sleep(10);
-            }
-
-            Assert.Fail($"not in time; at the dialler {string.Join(", ", Dialler.Trace)}, at the listener {string.Join(", ", Listener.Trace)}");
-        }
+                    bool met = false;
+                    OnLoop(() => met = condition());
+                    return met;
+                },
+                TimeSpan.FromSeconds(10)),
+            $"not in time; at the dialler {string.Join(", ", Dialler.Trace)}, at the listener {string.Join(", ", Listener.Trace)}");
 
         public void Dispose()
         {
