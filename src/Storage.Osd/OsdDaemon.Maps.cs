@@ -11,6 +11,9 @@ public sealed partial class OsdDaemon
     private readonly Transaction _mapTransaction = new();
     private Epoch _trimmedAt;
 
+    // This process skipped maps while it was up, up to this one: only a life that begins afterwards serves.
+    private Epoch _livesAfter;
+
     private void LoadGroups()
     {
         foreach (CollectionId collection in _store.ListCollections())
@@ -118,7 +121,7 @@ public sealed partial class OsdDaemon
             throw new MalformedDataException($"a map of cluster {whole.Fsid}; this disk belongs to {_identity.Fsid}");
         }
 
-        if (IsUp && whole.FindOsd(Id) is { IsUp: true } self && self.Instance == _options.Instance && self.UpFrom <= Map!.Epoch)
+        if (Map is not null && whole.FindOsd(Id) is { IsUp: true } self && self.Instance == _options.Instance && self.UpFrom < whole.Epoch)
         {
             if (!fromMonitor)
             {
@@ -126,9 +129,11 @@ public sealed partial class OsdDaemon
                 return;
             }
 
-            // Intervals began and ended that we took part in without knowing; only a new life makes that safe.
-            Fail(new InvalidOperationException($"{Id} has map {Map.Epoch}, the cluster has {whole.Epoch} and no longer keeps those between; restart it"));
-            return;
+            // Intervals began and ended that we took part in without knowing. Only a new life makes that safe: we serve nothing until the
+            // map has shown us down and up again, so that others know a beginning of it that they know too.
+            _rarePaths.Reached(RarePath.LifeEndedAtGap);
+            Log.LifeEnded(_logger, Id, Map.Epoch, whole.Epoch);
+            _livesAfter = whole.Epoch;
         }
 
         _maps.AddWhole(_mapTransaction, bytes);
@@ -145,6 +150,9 @@ public sealed partial class OsdDaemon
             }
         }
     }
+
+    // The map still shows the life that ended when maps were skipped.
+    private bool MustLeave => Map?.FindOsd(Id) is { IsUp: true } self && self.Instance == _options.Instance && self.UpFrom <= _livesAfter;
 
     private void TakeNext(ClusterMap? before, ClusterMap next)
     {
@@ -173,7 +181,7 @@ public sealed partial class OsdDaemon
         SubmitMaps();
         TrimMaps();
         bool wasUp = IsUp;
-        IsUp = Map!.FindOsd(Id) is { IsUp: true } self && self.Instance == _options.Instance;
+        IsUp = Map!.FindOsd(Id) is { IsUp: true } self && self.Instance == _options.Instance && self.UpFrom > _livesAfter;
         UpdatePeers();
         ApplyWorkSettings();
         ApplyRecoverySettings();
@@ -194,7 +202,7 @@ public sealed partial class OsdDaemon
         }
         else if (!_stopping)
         {
-            if (wasUp)
+            if (wasUp && !MustLeave)
             {
                 _rarePaths.Reached(RarePath.WronglyMarkedDown);
                 Log.WronglyDown(_logger, Id, Map.Epoch);

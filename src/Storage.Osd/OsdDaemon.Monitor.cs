@@ -208,7 +208,22 @@ public sealed partial class OsdDaemon
 
         private void TryBoot()
         {
-            if (!_open || daemon.IsUp || daemon._stopping || daemon.Map is null || daemon._loop.Now < _bootAt)
+            if (!_open || daemon.IsUp || daemon._stopping || daemon.Map is null)
+            {
+                return;
+            }
+
+            if (daemon.MustLeave)
+            {
+                _lastBoot = daemon._loop.Now;
+                daemon._control.Clear();
+                daemon._control.WriteInt32(daemon.Id.Value);
+                daemon._control.WriteUInt32(daemon.Map.Epoch.Value);
+                Ask(MessageType.OsdStopping, daemon._control.WrittenSpan);
+                return;
+            }
+
+            if (daemon._loop.Now < _bootAt)
             {
                 return;
             }

@@ -54,7 +54,7 @@ public sealed partial class OsdDaemon : IPlacementGroupHost
         _monitor = new MonitorLink(this);
     }
 
-    /// <summary>Raised once when the daemon cannot go on: its disk failed, or it fell too far behind. The process must end.</summary>
+    /// <summary>Raised once when the daemon cannot go on: its disk failed. The process must end.</summary>
     public event Action<Exception>? Failed;
 
     /// <summary>The OSD's number; known after <see cref="Start"/>.</summary>
@@ -250,6 +250,9 @@ public sealed partial class OsdDaemon : IPlacementGroupHost
 
         [LoggerMessage(3, LogLevel.Warning, "{Osd} was marked down in map {Epoch} while it runs; it boots again")]
         public static partial void WronglyDown(ILogger logger, OsdId osd, Epoch epoch);
+
+        [LoggerMessage(6, LogLevel.Warning, "{Osd} has map {Have}, the cluster has {Newest} and no longer keeps those between: it serves nothing until it was marked down and booted again")]
+        public static partial void LifeEnded(ILogger logger, OsdId osd, Epoch have, Epoch newest);
 
         [LoggerMessage(5, LogLevel.Warning, "osd_memory_target is {Text}; a number of at least {Least} is needed, and {Kept} stays in force")]
         public static partial void MemoryTargetRefused(ILogger logger, string text, long least, long kept);

@@ -227,6 +227,12 @@ public enum RarePath
 
     /// <summary>Trimming went on in a new interval.</summary>
     TrimResumed,
+
+    /// <summary>An OSD that was up skipped maps, and began a new life for it.</summary>
+    LifeEndedAtGap,
+
+    /// <summary>Nobody knew a PG's whole past, so every OSD was asked.</summary>
+    HistoryGapCovered,
 }
 
 /// <summary>Counts of <see cref="RarePath"/>.</summary>

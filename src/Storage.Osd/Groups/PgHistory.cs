@@ -65,7 +65,10 @@ internal sealed class PgHistory
     public List<PastInterval> Past = [];
 
     /// <summary>Some of the past that matters is unknown; peers must tell.</summary>
-    public bool HasGap => KnownFrom > (LastEpochClean > Created ? LastEpochClean : Created);
+    public bool HasGap => KnownFrom > GapStart;
+
+    /// <summary>Where a gap begins: intervals from before are known, or no longer matter.</summary>
+    public Epoch GapStart => LastEpochClean > Created ? LastEpochClean : Created;
 
     /// <summary>Takes over what a peer knows better. Both describe the same PG; the result is the union.</summary>
     /// <returns>Whether anything changed.</returns>
@@ -80,7 +83,9 @@ internal sealed class PgHistory
 
         if (other.KnownFrom < KnownFrom && other.MapEpoch.Next >= KnownFrom)
         {
+            // Of the intervals that both know, the peer knows the ends; ours may be cut off where we skipped maps.
             Epoch from = KnownFrom;
+            Past.RemoveAll(interval => interval.First >= other.KnownFrom && interval.First < from);
             Past.AddRange(other.Past.Where(interval => interval.First < from));
             Past.Sort(static (a, b) => a.First.CompareTo(b.First));
             KnownFrom = other.KnownFrom;

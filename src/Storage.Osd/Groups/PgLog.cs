@@ -97,7 +97,10 @@ internal sealed record PgLogEntry(PgVersion Version, PgVersion Prior, ObjectId O
     }
 }
 
-/// <summary>An operation whose log entry was trimmed: enough to recognise a retry.</summary>
+/// <summary>
+/// An operation whose log entry was trimmed: enough to recognise a retry, which is answered as done. What its steps returned went with
+/// the entry: a retry that comes so late gets the results without bytes (docs/architecture.md).
+/// </summary>
 /// <param name="Operation">The operation.</param>
 /// <param name="Version">Its entry's place.</param>
 /// <param name="Hash">Hash of its object, which tells the PG that it goes to in a split.</param>
@@ -172,7 +175,7 @@ internal sealed class PgLog
 
     public void Add(PgLogEntry entry)
     {
-        Invariant.Holds(_entries.Count == 0 || entry.Version > _entries[^1].Version);
+        Invariant.Holds(_entries.Count == 0 || entry.Version > _entries[^1].Version, "a log entry is not newer than the one before it");
         _entries.Add(entry);
         if (entry.IsClients)
         {

@@ -239,7 +239,7 @@ internal sealed partial class PlacementGroup
 
         if (!_info.IsComplete)
         {
-            Invariant.Holds(complete || (cursor is not null && (_info.BackfillCursor is null || cursor >= _info.BackfillCursor)));
+            Invariant.Holds(complete || (cursor is not null && (_info.BackfillCursor is null || cursor >= _info.BackfillCursor)), "a backfill cursor goes back");
             _info.IsComplete = complete;
             _info.BackfillCursor = complete ? null : cursor;
             PersistInfo(_transaction);

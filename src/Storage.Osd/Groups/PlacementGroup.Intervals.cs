@@ -10,7 +10,7 @@ internal sealed partial class PlacementGroup
     /// <summary>Takes account of the next map; the pool must still exist. <see cref="ApplyMap"/> follows after the last one of a batch.</summary>
     public void AdvanceMap(ClusterMap next)
     {
-        Invariant.Holds(next.Epoch == _map.Epoch.Next);
+        Invariant.Holds(next.Epoch == _map.Epoch.Next, "a PG follows the map but skips an epoch");
         PgMapping mapping = next.Locate(Id);
         PoolInfo pool = next.FindPool(Id.Pool)!;
         (GroupPhase phase, bool backfilling, int count) = (_phase, IsBackfilling, _pool.PgCount);
@@ -176,6 +176,7 @@ internal sealed partial class PlacementGroup
         _selfActivated = false;
         _peers.Clear();
         _blockedBy.Clear();
+        _gapMetAt = s_never;
         _authority = OsdId.None;
         _wanted = [];
         _phase = GroupPhase.Replica;

@@ -116,7 +116,7 @@ internal sealed partial class PlacementGroup
             return;
         }
 
-        Invariant.Holds(peer.Info.LastUpdate == _info.LastUpdate);
+        Invariant.Holds(peer.Info.LastUpdate == _info.LastUpdate, "a member started the interval with another log than the primary's");
         peer.IsActivated = true;
         TryBecomeActive();
     }
@@ -157,7 +157,10 @@ internal sealed partial class PlacementGroup
         }
 
         _info.LastUpdate = segment.Head > common ? segment.Head : common;
-        Invariant.Holds(_log.Count == 0 ? _info.LastUpdate == _info.LogTail : _log.Entries[^1].Version == _info.LastUpdate);
+        Invariant.Holds(
+            _log.Count == 0 ? _info.LastUpdate == _info.LogTail : _log.Entries[^1].Version == _info.LastUpdate,
+            "after a merge a PG's log does not end with what its info names as the newest write");
+        Invariant.Holds(_info.LastUpdate == segment.Head, "after a merge a copy's log ends elsewhere than the authoritative one");
         foreach ((ObjectId id, PgVersion version) in latest)
         {
             if (Mutations.Active(Mutation.MissingNotNoted))
@@ -207,7 +210,7 @@ internal sealed partial class PlacementGroup
                 return false;
             }
 
-            Invariant.Holds(prior <= common);
+            Invariant.Holds(prior <= common, "the oldest divergent entry of an object says that the object was changed after the logs parted");
             Require(id, prior);
             if (_missing.ContainsKey(id))
             {

@@ -32,7 +32,7 @@ internal sealed partial class PlacementGroup
     /// <summary>Takes a client's operation; this OSD is the primary in a map at least as new as the client's.</summary>
     public void Execute(ClientOperation operation)
     {
-        Invariant.Holds(IsPrimary);
+        Invariant.Holds(IsPrimary, "a client operation is carried out by an OSD that is not the primary");
         if (!Holds(operation.Object.Hash))
         {
             _host.Reached(RarePath.OperationRerouted); // it was under way when the PG was split

@@ -94,9 +94,13 @@ internal sealed partial class PlacementGroup
     {
         GroupPhase before = _phase;
         _blockedBy.Clear();
-        if (!ProbeAll() || _history.HasGap)
+        if (!ProbeAll())
         {
             _phase = GroupPhase.GetInfo;
+        }
+        else if (_history.HasGap && !TryCoverGap())
+        {
+            _phase = _blockedBy.Count > 0 ? GroupPhase.Down : GroupPhase.GetInfo;
         }
         else if (IsBlockedByPast())
         {
@@ -356,7 +360,7 @@ internal sealed partial class PlacementGroup
 
     private TimeSpan LeaseWait()
     {
-        bool needed = false, dead = false;
+        bool needed = _history.HasGap, dead = false; // an interval that nobody knows of had a primary too
         foreach (PastInterval interval in _history.Past)
         {
             // One who is up has answered us in this interval, and stopped serving in his.
@@ -387,6 +391,9 @@ internal sealed partial class PlacementGroup
 
     private void Activate()
     {
+        Invariant.Holds(HasUpThru(), "a PG goes active before the map has its primary's up_thru for the interval");
+        Invariant.Holds(_info.IsComplete, "a PG is activated by a primary that is still being backfilled");
+        Invariant.Holds(_blockedBy.Count == 0, "a PG goes active though an earlier interval that may have accepted writes has no survivor");
         _phase = GroupPhase.Activating;
         if (_acting.Length >= _pool.MinSize)
         {
@@ -622,7 +629,7 @@ internal sealed partial class PlacementGroup
 
     private void SendRemove(OsdId osd)
     {
-        Invariant.Holds((IsClean || Mutations.Active(Mutation.StrayRemovedEarly)) && !IsTarget(osd) && osd != _host.Self);
+        Invariant.Holds((IsClean || Mutations.Active(Mutation.StrayRemovedEarly)) && !IsTarget(osd) && osd != _host.Self, "a copy is removed that the PG still needs");
         _host.Send(osd, OsdMessageType.Remove, Begin());
     }
 

@@ -232,7 +232,10 @@ internal sealed partial class PlacementGroup
         {
             case GroupPhase.GetInfo:
                 string silent = string.Join(", ", _peers.Values.Where(peer => !peer.HasInfo && _map.IsUp(peer.Osd)).Select(peer => peer.Osd));
-                return silent.Length > 0 ? $"info from {silent}" : _history.HasGap ? $"someone who knows this group's past before epoch {_history.KnownFrom}" : "";
+                return silent.Length > 0 ? $"info from {silent}" : _history.HasGap ? $"someone who knows this group's past before epoch {_history.KnownFrom}; soon every OSD is asked" : "";
+            case GroupPhase.Down when IsBlockedByGap:
+                return $"{string.Join("; ", GapBlockers().Select(blocker => blocker.Why))}: nobody knows who served in epochs {_history.GapStart}..{_history.KnownFrom}, because "
+                    + "maps were skipped; start these OSDs or declare them lost (osd lost), which gives up what only they have";
             case GroupPhase.Down:
                 return string.Join("; ", Blockers().Select(blocker => blocker.Why))
                     + ": start one OSD of each interval, or declare them lost (osd lost), which gives up what only they have";
@@ -281,12 +284,22 @@ internal sealed partial class PlacementGroup
     private void WriteBlockers(Utf8JsonWriter json)
     {
         json.WriteStartArray("down_osds_we_would_probe");
-        foreach ((OsdId osd, PastInterval interval, string why) in _phase == GroupPhase.Down ? Blockers() : [])
+        foreach ((OsdId osd, PastInterval interval, string why) in _phase == GroupPhase.Down && !IsBlockedByGap ? Blockers() : [])
         {
             json.WriteStartObject();
             json.WriteNumber("osd", osd.Value);
             json.WriteNumber("interval_first", interval.First.Value);
             json.WriteNumber("interval_last", interval.Last.Value);
+            json.WriteString("why", why);
+            json.WriteEndObject();
+        }
+
+        foreach ((OsdId osd, string why) in _phase == GroupPhase.Down && IsBlockedByGap ? GapBlockers() : [])
+        {
+            json.WriteStartObject();
+            json.WriteNumber("osd", osd.Value);
+            json.WriteNumber("interval_first", _history.GapStart.Value);
+            json.WriteNumber("interval_last", _history.KnownFrom.Value);
             json.WriteString("why", why);
             json.WriteEndObject();
         }

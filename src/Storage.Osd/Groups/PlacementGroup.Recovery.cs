@@ -423,7 +423,7 @@ internal sealed partial class PlacementGroup
         IsClean = true;
         _history.LastEpochClean = Interval;
         _history.Prune();
-        Invariant.Holds(_history.Past.Count == 0);
+        Invariant.Holds(_history.Past.Count == 0, "a PG is clean and still remembers earlier intervals");
         ShareHistory();
         _shareScrub = true;
         foreach (PeerState peer in _peers.Values)

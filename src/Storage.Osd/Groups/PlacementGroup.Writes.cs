@@ -143,10 +143,10 @@ internal sealed partial class PlacementGroup
     private bool CommitEntry(InFlightWrite write, long objectsAdded, long bytesAdded, ObjectId? source)
     {
         // Invariant 1: all members are at hand, and there are enough of them.
-        Invariant.Holds(CanServe && HasUpThru());
+        Invariant.Holds(CanServe && HasUpThru(), "a write begins in a PG that is not active with min_size members, or has no up_thru");
         ObjectId id = write.Entry.Object;
         PgVersion version = write.Entry.Version;
-        Invariant.Holds(version > _info.LastUpdate);
+        Invariant.Holds(version > _info.LastUpdate, "a new write is not newer than the last one");
         PgVersion before = _info.LastUpdate;
         long objects = _info.Objects, bytes = _info.Bytes;
         _info.Objects += objectsAdded;
@@ -281,7 +281,7 @@ internal sealed partial class PlacementGroup
         PgVersion version = reader.ReadPgVersion();
         if (_phase == GroupPhase.Active && _peers.TryGetValue(from, out PeerState? peer) && peer.IsActivated && version > peer.Durable)
         {
-            Invariant.Holds(version <= _info.LastUpdate);
+            Invariant.Holds(version <= _info.LastUpdate, "a member has a write durable that its primary never made");
             peer.Durable = version;
             AdvanceCommitted();
         }
@@ -322,7 +322,8 @@ internal sealed partial class PlacementGroup
 
     private void Acknowledge(InFlightWrite write)
     {
-        Invariant.Holds(_acting.Length >= _pool.MinSize);
+        Invariant.Holds(_acting.Length >= _pool.MinSize, "a write is acknowledged with fewer members than min_size");
+        Invariant.Holds(Mutations.Active(Mutation.AckBeforeOwnDisk) || write.Entry.Version <= _localDurable, "a write is acknowledged that the primary's disk does not have");
         ref ObjectWrites writes = ref System.Runtime.InteropServices.CollectionsMarshal.GetValueRefOrNullRef(_writing, write.Entry.Object);
         if (--writes.Count == 0)
         {
@@ -612,8 +613,8 @@ internal sealed partial class PlacementGroup
             Require(write.Entry.Object, write.Entry.VersionAfter);
         }
 
-        Invariant.Holds(write.Entry.IsLost || !_missing.ContainsKey(write.Entry.Object));
-        Invariant.Holds(write.Entry.IsLost || write.WithData || !_info.Covers(write.Entry.Object));
+        Invariant.Holds(write.Entry.IsLost || !_missing.ContainsKey(write.Entry.Object), "a write reaches a copy that misses the object");
+        Invariant.Holds(write.Entry.IsLost || write.WithData || !_info.Covers(write.Entry.Object), "a write without its data reaches a copy that has the object");
         _behindMissing.Clear();
         if (write.Behind.Length > 0)
         {

@@ -102,7 +102,7 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
         _pool = map.FindPool(id.Pool)!;
         _info = info;
         _history = history;
-        Invariant.Holds(_pool is not null);
+        Invariant.Holds(_pool is not null, "a PG of a pool that the map does not have");
         _hashBits = PgSplit.BitsOf(id.Seed, _pool.PgCount);
         PgMapping mapping = map.Locate(id);
         _up = mapping.Up;
@@ -362,16 +362,16 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
     /// <summary>Asserts what must hold between events.</summary>
     public void CheckInvariants()
     {
-        Invariant.Holds(_info.LogTail <= _info.LastUpdate);
-        Invariant.Holds(_log.Count == 0 ? _info.LastUpdate == _info.LogTail : _log.Entries[^1].Version == _info.LastUpdate);
-        Invariant.Holds(_log.Count == 0 || _log.Entries[0].Version > _info.LogTail);
-        Invariant.Holds(_info.LastEpochStarted <= _history.SameIntervalSince || _history.IntervalUncertain);
-        Invariant.Holds(_phase == GroupPhase.Replica || IsPrimary);
-        Invariant.Holds(_history.Past.TrueForAll(interval => interval.Last >= _history.LastEpochClean));
+        Invariant.Holds(_info.LogTail <= _info.LastUpdate, "a PG's log begins after its newest entry");
+        Invariant.Holds(_log.Count == 0 ? _info.LastUpdate == _info.LogTail : _log.Entries[^1].Version == _info.LastUpdate, "a PG's info names another newest write than its log ends with");
+        Invariant.Holds(_log.Count == 0 || _log.Entries[0].Version > _info.LogTail, "a PG's log has entries from before its tail");
+        Invariant.Holds(_info.LastEpochStarted <= _history.SameIntervalSince || _history.IntervalUncertain, "a copy was started in an interval that has not begun");
+        Invariant.Holds(_phase == GroupPhase.Replica || IsPrimary, "an OSD that is not a PG's primary does a primary's work");
+        Invariant.Holds(_history.Past.TrueForAll(interval => interval.Last >= _history.LastEpochClean), "a PG remembers intervals that ended before it was last clean");
         foreach ((ObjectId id, _) in _missing)
         {
-            Invariant.Holds(_info.Covers(id));
-            Invariant.Holds(Holds(id.Hash));
+            Invariant.Holds(_info.Covers(id), "an object counts as missing that backfill has not reached");
+            Invariant.Holds(Holds(id.Hash), "an object counts as missing that belongs to another PG");
         }
 
         CheckPrimaryInvariants();
@@ -379,30 +379,34 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
 
     private void CheckPrimaryInvariants()
     {
-        Invariant.Holds(_phase == GroupPhase.Active || _inFlight.Count == 0);
+        Invariant.Holds(_phase == GroupPhase.Active || _inFlight.Count == 0, "writes are in flight in a PG that is not active");
         if (_phase != GroupPhase.Active)
         {
             return;
         }
 
         // Invariant 2: nothing of this interval without up_thru in the map, and none of it without all members' consent.
-        Invariant.Holds(_map.FindOsd(_host.Self) is { } self && self.UpThru >= Interval);
-        Invariant.Holds(_info.LastEpochStarted == Interval || _acting.Length < _pool.MinSize);
-        Invariant.Holds(_info.IsComplete);
+        Invariant.Holds(_map.FindOsd(_host.Self) is { } self && self.UpThru >= Interval, "a PG is active before the map has its primary's up_thru for the interval");
+        Invariant.Holds(_info.LastEpochStarted == Interval || _acting.Length < _pool.MinSize, "a PG is active and its primary has not written down that the interval started");
+        Invariant.Holds(_info.IsComplete, "the primary of an active PG is still being backfilled");
+        Invariant.Holds(_leaseWaitUntil <= _host.Now, "a PG is active while an older primary may still hold a read lease");
+        Invariant.Holds(_blockedBy.Count == 0, "a PG is active though an earlier interval that may have accepted writes has no survivor");
         foreach (OsdId osd in _acting)
         {
-            Invariant.Holds(osd == _host.Self || (_peers.TryGetValue(osd, out PeerState? peer) && peer.IsActivated && peer.Info.IsComplete));
+            Invariant.Holds(
+                osd == _host.Self || (_peers.TryGetValue(osd, out PeerState? peer) && peer.IsActivated && peer.Info.IsComplete),
+                "a PG is active with an acting member that has not started the interval or is still being backfilled");
         }
 
         PgVersion last = _committedTo;
         foreach (InFlightWrite write in _inFlight)
         {
-            Invariant.Holds(write.Entry.Version > last);
+            Invariant.Holds(write.Entry.Version > last, "writes in flight are out of order, or one of them counts as committed");
             last = write.Entry.Version;
         }
 
-        Invariant.Holds(last <= _info.LastUpdate);
-        Invariant.Holds(_inFlight.Count == 0 || _acting.Length >= _pool.MinSize);
+        Invariant.Holds(last <= _info.LastUpdate, "a write is committed or in flight that the primary's log does not have");
+        Invariant.Holds(_inFlight.Count == 0 || _acting.Length >= _pool.MinSize, "a PG takes writes with fewer members than min_size");
     }
 
     private static bool Same(OsdId[] left, OsdId[] right) => left.AsSpan().SequenceEqual(right);
