@@ -29,7 +29,9 @@ internal sealed partial class PlacementGroup
             _history.IntervalUncertain = false;
         }
 
+        bool wasPrimary = IsPrimary;
         TakeMap(next, pool, mapping);
+        _primarySince = wasPrimary ? _primarySince : next.Epoch;
         SplitIfGrown(count, phase, backfilling);
     }
 
@@ -47,6 +49,7 @@ internal sealed partial class PlacementGroup
         _history.KnownFrom = next.Epoch;
         _history.IntervalUncertain = true;
         TakeMap(next, next.FindPool(Id.Pool)!, next.Locate(Id));
+        _primarySince = next.Epoch;
         SplitIfGrown(count, phase, backfilling);
     }
 

@@ -12,6 +12,9 @@ internal sealed partial class PlacementGroup
     private readonly List<ClientOperation> _waitingForLease = [];
     private readonly WireWriter _steps = new(512);
 
+    // While this OSD is the primary: no other one was in any map since this one.
+    private Epoch _primarySince;
+
     private bool CanServe => _phase == GroupPhase.Active && (_acting.Length >= _pool.MinSize || Mutations.Active(Mutation.ServesBelowMinSize)) && (_map.Flags & ClusterFlags.Pause) == 0;
 
     /// <summary>Operations that wait here.</summary>
@@ -41,6 +44,11 @@ internal sealed partial class PlacementGroup
         else if (_map.Blocklist.ContainsKey(operation.Id.Client))
         {
             Refuse(operation, ResultCode.Blocklisted);
+        }
+        else if (operation.MapEpoch < _primarySince)
+        {
+            // Another OSD was the primary meanwhile. It may have answered a later sending, so that this one must have no effect any more.
+            _host.Drop(operation);
         }
         else if (!CanServe)
         {

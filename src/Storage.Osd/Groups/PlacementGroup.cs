@@ -104,6 +104,7 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
         _history = history;
         Invariant.Holds(_pool is not null, "a PG of a pool that the map does not have");
         _hashBits = PgSplit.BitsOf(id.Seed, _pool.PgCount);
+        _primarySince = history.SameIntervalSince;
         PgMapping mapping = map.Locate(id);
         _up = mapping.Up;
         _acting = mapping.Acting;

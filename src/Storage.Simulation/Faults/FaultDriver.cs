@@ -22,6 +22,7 @@ internal sealed class FaultDriver
     private readonly HashSet<OsdNode> _out = [];
     private readonly HashSet<OsdNode> _light = [];
     private bool _sizesChanged;
+    private int _groupsAsked;
     private bool _isOver;
     private const int MostGroups = 12;
 
@@ -225,8 +226,9 @@ internal sealed class FaultDriver
 
                 break;
             case FaultKind.PoolSplit:
-                done = Pool is { PgCount: < MostGroups } whole && SetPool(
-                    "pg_num", Math.Min(MostGroups, whole.PgCount + 1 + (fault.Targets[0] % whole.PgCount)), spread: fault.Targets[1] % 2 == 0);
+                // Not while the change before is under way: a request for fewer PGs than there are would be refused.
+                done = Pool is { PgCount: < MostGroups } whole && whole.PgCount >= _groupsAsked && SetPool(
+                    "pg_num", _groupsAsked = Math.Min(MostGroups, whole.PgCount + 1 + (fault.Targets[0] % whole.PgCount)), spread: fault.Targets[1] % 2 == 0);
                 break;
             case FaultKind.PoolSize:
                 done = Pool is { } sized && (sized.Size != 2 || _cluster.Osds.Count > 2) && SetPool("size", sized.Size == 2 ? 3 : 2);
