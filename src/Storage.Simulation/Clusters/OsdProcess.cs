@@ -31,7 +31,8 @@ internal sealed class OsdProcess
             ListenAddress = new NodeAddress(node.Host, OsdNode.Port),
             MonitorAddresses = node.Cluster.MonitorAddresses,
             LogEntries = scenario.LogEntries,
-            DuplicateEntries = scenario.LogEntries * 4,
+            // As in production: a client that is cut off for longer than so many writes of a PG may find its retry forgotten, which is a limit and no bug.
+            DuplicateEntries = 2000,
             MapEpochsKept = 30,
             RecoveryChunkBytes = scenario.RecoveryChunkBytes,
             BackfillBatchObjects = scenario.BackfillBatchObjects,
