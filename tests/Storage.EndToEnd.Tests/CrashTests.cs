@@ -122,7 +122,12 @@ public sealed class CrashTests(ClusterFixture cluster)
                 && (at.ValueKind == JsonValueKind.String ? long.Parse(at.GetString()!, System.Globalization.CultureInfo.InvariantCulture) : at.GetInt64()) >= ordered - 1000
                 && !pg.GetProperty("state").GetString()!.Contains("inconsistent", StringComparison.Ordinal));
         });
-        (await cluster.StorageAsync("osd", "clear-errors", victim)).Expect();
+        await cluster.WaitAsync("nothing but repairs that were cleared", async () =>
+        {
+            (await cluster.StorageAsync("osd", "clear-errors", "0", "1", "2")).Expect();
+            using JsonDocument health = await cluster.JsonAsync("status");
+            return health.RootElement.GetProperty("health").GetString() == "HEALTH_OK";
+        });
         await cluster.WaitHealthyAsync();
         using NbdClient again = await NbdClient.ConnectAsync(cluster.NbdPort, volume);
         Assert.True((await again.ReadAsync(0, data.Length)).AsSpan().SequenceEqual(data));
