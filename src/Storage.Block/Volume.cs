@@ -21,8 +21,7 @@ public sealed class Volume
     private readonly Queue<VolumeRequest> _flushes = new();
 
     // Writes under way, in the order they were issued.
-    private VolumeRequest? _oldestWrite;
-    private VolumeRequest? _newestWrite;
+    private readonly LinkedItems<VolumeRequest> _writes = new(); // under way, in the order of tickets
     private ulong _lastTicket;
 
     // Parts that were refused because the list of snapshots is old.
@@ -126,7 +125,7 @@ public sealed class Volume
     /// <returns>Ok; a write that fails says so itself.</returns>
     public ValueTask<ResultCode> FlushAsync()
     {
-        if (_oldestWrite is null)
+        if (_writes.First is null)
         {
             return new ValueTask<ResultCode>(ResultCode.Ok);
         }
@@ -237,26 +236,8 @@ public sealed class Volume
 
     internal void OnWriteFinished(VolumeRequest request)
     {
-        if (request.Previous is null)
-        {
-            _oldestWrite = request.Next;
-        }
-        else
-        {
-            request.Previous.Next = request.Next;
-        }
-
-        if (request.Next is null)
-        {
-            _newestWrite = request.Previous;
-        }
-        else
-        {
-            request.Next.Previous = request.Previous;
-        }
-
-        request.Previous = request.Next = null;
-        while (_flushes.TryPeek(out VolumeRequest? flush) && (_oldestWrite is null || _oldestWrite.Ticket > flush.Ticket))
+        _writes.Remove(request);
+        while (_flushes.TryPeek(out VolumeRequest? flush) && (_writes.First is not { } oldest || oldest.Ticket > flush.Ticket))
         {
             _flushes.Dequeue();
             flush.CompleteFlush();
@@ -290,17 +271,7 @@ public sealed class Volume
         if (request.IsWrite)
         {
             request.Ticket = ++_lastTicket;
-            request.Previous = _newestWrite;
-            if (_newestWrite is null)
-            {
-                _oldestWrite = request;
-            }
-            else
-            {
-                _newestWrite.Next = request;
-            }
-
-            _newestWrite = request;
+            _writes.Add(request);
         }
 
         ValueTask<ResultCode> task = request.Task;

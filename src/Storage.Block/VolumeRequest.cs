@@ -20,7 +20,7 @@ internal enum RequestKind
 /// A request on a volume: split at object boundaries, a bounded number of parts under way at once. Pooled by the volume; completes on
 /// the loop and continues inline.
 /// </summary>
-internal sealed class VolumeRequest(Volume volume) : IValueTaskSource<ResultCode>
+internal sealed class VolumeRequest(Volume volume) : IValueTaskSource<ResultCode>, ILinked<VolumeRequest>
 {
     private const int MostPartsUnderWay = 64;
 

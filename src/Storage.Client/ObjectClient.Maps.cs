@@ -123,7 +123,7 @@ public sealed partial class ObjectClient
         // Their operations leave them below; until then nobody else may find them.
         _scratchGroups.ForEach(group => _lanes.Remove(group));
 
-        for (PendingOperation? operation = _first; operation is { Admitted: true }; operation = operation.Next)
+        for (PendingOperation? operation = _issued.First; operation is { Admitted: true }; operation = operation.Next)
         {
             Reconsider(operation);
         }
@@ -176,7 +176,7 @@ public sealed partial class ObjectClient
     private void Fence()
     {
         _fenced = true;
-        for (PendingOperation? operation = _first; operation is not null; operation = operation.Next)
+        for (PendingOperation? operation = _issued.First; operation is not null; operation = operation.Next)
         {
             _refused.Enqueue((operation, operation.Sequence, ResultCode.Blocklisted));
         }
@@ -228,7 +228,7 @@ public sealed partial class ObjectClient
             return true;
         }
 
-        for (PendingOperation? operation = _first; operation is { Admitted: true }; operation = operation.Next)
+        for (PendingOperation? operation = _issued.First; operation is { Admitted: true }; operation = operation.Next)
         {
             if (operation.SentOn is null && operation.Lane?.Session is not { CanSend: true })
             {

@@ -41,7 +41,7 @@ public sealed partial class ObjectClient
             return;
         }
 
-        for (PendingOperation? operation = _first; operation is { Admitted: true }; operation = operation.Next)
+        for (PendingOperation? operation = _issued.First; operation is { Admitted: true }; operation = operation.Next)
         {
             if (operation.SentOn is null && operation.Lane is not null)
             {
@@ -82,7 +82,7 @@ public sealed partial class ObjectClient
 
     internal void OnSessionLost(OsdSession session)
     {
-        for (PendingOperation? operation = _first; operation is { Admitted: true }; operation = operation.Next)
+        for (PendingOperation? operation = _issued.First; operation is { Admitted: true }; operation = operation.Next)
         {
             if (ReferenceEquals(operation.SentOn, session))
             {
@@ -102,7 +102,7 @@ public sealed partial class ObjectClient
         bool sentByOlderMap = operation.SentEpoch < _map!.Epoch;
 
         // All operations of the PG go again, from the first one on: their order must not change.
-        for (PendingOperation? other = _first; other is { Admitted: true }; other = other.Next)
+        for (PendingOperation? other = _issued.First; other is { Admitted: true }; other = other.Next)
         {
             if (ReferenceEquals(other.Lane, lane) && other.SentOn is not null)
             {

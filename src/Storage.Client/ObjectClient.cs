@@ -32,8 +32,7 @@ public sealed partial class ObjectClient : IObjectClient, IDisposable
     private readonly List<PgId> _scratchGroups = [];
 
     // All operations in the order of issue; those before _firstWaiting are admitted.
-    private PendingOperation? _first;
-    private PendingOperation? _last;
+    private readonly LinkedItems<PendingOperation> _issued = new();
     private PendingOperation? _firstWaiting;
     private ILoopTimer? _watchdog;
     private ClusterMap? _map;
@@ -161,7 +160,7 @@ public sealed partial class ObjectClient : IObjectClient, IDisposable
         }
 
         _sessions.Clear();
-        while (_first is { } operation)
+        while (_issued.First is { } operation)
         {
             Remove(operation);
             operation.Fail(new ObjectDisposedException(nameof(ObjectClient)));
@@ -230,17 +229,7 @@ public sealed partial class ObjectClient : IObjectClient, IDisposable
         }
 
         operation.Sequence = ++_lastSequence;
-        operation.Previous = _last;
-        if (_last is null)
-        {
-            _first = operation;
-        }
-        else
-        {
-            _last.Next = operation;
-        }
-
-        _last = operation;
+        _issued.Add(operation);
         _firstWaiting ??= operation;
         _operations.Add(operation.Sequence, operation);
         _unsent++;
@@ -285,25 +274,7 @@ public sealed partial class ObjectClient : IObjectClient, IDisposable
             _firstWaiting = operation.Next;
         }
 
-        if (operation.Previous is null)
-        {
-            _first = operation.Next;
-        }
-        else
-        {
-            operation.Previous.Next = operation.Next;
-        }
-
-        if (operation.Next is null)
-        {
-            _last = operation.Previous;
-        }
-        else
-        {
-            operation.Next.Previous = operation.Previous;
-        }
-
-        operation.Previous = operation.Next = null;
+        _issued.Remove(operation);
         if (operation.SentOn is null)
         {
             _unsent--;

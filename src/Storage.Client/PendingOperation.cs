@@ -1,11 +1,12 @@
 using System.Threading.Tasks.Sources;
 using Storage.Cluster;
+using Storage.Coding;
 using Storage.Messaging;
 
 namespace Storage.Client;
 
 /// <summary>An operation on its way; pooled. Completes on the loop, and its awaiter continues there inline.</summary>
-internal sealed class PendingOperation(ObjectClient client) : IValueTaskSource<OperationResult>
+internal sealed class PendingOperation(ObjectClient client) : IValueTaskSource<OperationResult>, ILinked<PendingOperation>
 {
     private ManualResetValueTaskSourceCore<OperationResult> _core;
 

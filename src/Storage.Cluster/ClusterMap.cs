@@ -187,10 +187,17 @@ public sealed class ClusterMap
             }
         }
 
+        bool isAlike = changed.Count == 0 && increment.PgTemp.Count == 0 && increment.UpmapItems.Count == 0;
         foreach ((long id, PoolMappings? known) in before._mappings)
         {
             if (known is null || !_pools.TryGetValue(id, out PoolInfo? pool) || !known.Placement.Fits(pool))
             {
+                continue;
+            }
+
+            if (isAlike)
+            {
+                _mappings[id] = known; // both maps go on filling it
                 continue;
             }
 
@@ -205,6 +212,11 @@ public sealed class ClusterMap
             }
 
             _mappings[id] = new PoolMappings(placement, groups);
+        }
+
+        if (isAlike)
+        {
+            return this;
         }
 
         // Exceptions may name any OSD; there are few of them.

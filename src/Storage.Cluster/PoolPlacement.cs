@@ -12,21 +12,12 @@ internal sealed class PoolPlacement
     private const int NotKnown = int.MinValue;
     private readonly int[] _chosen; // for each PG: how many, then the OSDs
 
-    private PoolPlacement(PoolInfo pool, int[] chosen)
+    private PoolPlacement(int size, int groups, int placed, int rule, int[] chosen)
     {
-        Size = pool.Size;
-        PgCount = pool.PgCount;
-        PlacedPgCount = pool.EffectivePlacedPgCount;
-        RuleId = pool.RuleId;
-        _chosen = chosen;
-    }
-
-    private PoolPlacement(PoolPlacement like, int[] chosen)
-    {
-        Size = like.Size;
-        PgCount = like.PgCount;
-        PlacedPgCount = like.PlacedPgCount;
-        RuleId = like.RuleId;
+        Size = size;
+        PgCount = groups;
+        PlacedPgCount = placed;
+        RuleId = rule;
         _chosen = chosen;
     }
 
@@ -46,7 +37,7 @@ internal sealed class PoolPlacement
             chosen[i] = NotKnown;
         }
 
-        return new PoolPlacement(pool, chosen);
+        return new PoolPlacement(pool.Size, pool.PgCount, pool.EffectivePlacedPgCount, pool.RuleId, chosen);
     }
 
     /// <summary>Whether a pool of this kind is placed alike.</summary>
@@ -88,7 +79,7 @@ internal sealed class PoolPlacement
             }
         }
 
-        return new PoolPlacement(this, chosen);
+        return new PoolPlacement(Size, PgCount, PlacedPgCount, RuleId, chosen);
     }
 
     /// <summary>Whether a PG's entry is known and names none of these OSDs.</summary>

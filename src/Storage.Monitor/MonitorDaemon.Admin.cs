@@ -13,10 +13,6 @@ namespace Storage.Monitor;
 // The admin API: answered by the leader after it made sure that it still leads; a follower hands the raw request on.
 public sealed partial class MonitorDaemon
 {
-    // Numbers and bodies as in Storage.Osd, which is not below this project: version u8, request id u64, pool i64, seed u32;
-    // the answer: version u8, request id u64, found (bool), JSON text.
-    private const MessageType PgQueryType = (MessageType)0x3F0;
-    private const MessageType PgQueryReplyType = (MessageType)0x3F1;
     private const byte PgQueryVersion = 1;
 
     private const int MostForwardedKept = 1024;
@@ -380,12 +376,12 @@ public sealed partial class MonitorDaemon
         writer.WriteUInt32(group.Seed);
         if (_osdSessions.TryGetValue((ulong)primary.Value, out NodeSession? session) && session.Connection is { IsAlive: true } connection)
         {
-            connection.Send(PgQueryType, writer.WrittenSpan);
+            connection.Send(MessageType.PgQuery, writer.WrittenSpan);
         }
         else
         {
             // Its session is with another monitor: knock at its own door.
-            _transport.Connect(osd.Address, new PgQuerySession(this)).Send(PgQueryType, writer.WrittenSpan);
+            _transport.Connect(osd.Address, new PgQuerySession(this)).Send(MessageType.PgQuery, writer.WrittenSpan);
         }
 
         _loop.Schedule(_options.AdminTimeout / 2, _ => EndPgQuery(id, new RpcStatus(StatusCode.Unavailable, $"{primary} did not answer about PG {group}"), null), null);
@@ -448,12 +444,12 @@ public sealed partial class MonitorDaemon
 
         public void OnMessage(IConnection connection, in Message message)
         {
-            if (message.Type == PgQueryReplyType)
+            if (message.Type == MessageType.PgQueryReply)
             {
                 daemon.OnPgQueryReply(message.Body);
                 connection.Close();
             }
-            else if (message.Type == PgCommandReplyType)
+            else if (message.Type == MessageType.PgCommandReply)
             {
                 daemon.OnPgCommandReply(message.Body);
                 connection.Close();

@@ -12,23 +12,7 @@ namespace Storage.Monitor;
 // Orders of operators that an OSD carries out: handed on to the primary of the PG that they are about.
 public sealed partial class MonitorDaemon
 {
-    // Numbers and bodies as in Storage.Osd, which is not below this project: version u8, request id u64, pool i64, seed u32, command u8,
-    // argument i32; the answer: version u8, request id u64, done (bool), text.
-    private const MessageType PgCommandType = (MessageType)0x39A;
-    private const MessageType PgCommandReplyType = (MessageType)0x39B;
-
     private readonly Dictionary<ulong, Action<RpcStatus, string>> _orders = [];
-
-    private enum PgCommand : byte
-    {
-        Scrub = 1,
-        DeepScrub = 2,
-        Repair = 3,
-        ListInconsistent = 4,
-        RevertUnfound = 5,
-        DeleteUnfound = 6,
-        ClearErrors = 16,
-    }
 
     // Whether the method is an order; then the answer follows.
     private bool TryOrder(string method, ReadOnlySpan<byte> request, AdminReplyTo reply)
@@ -195,12 +179,12 @@ public sealed partial class MonitorDaemon
         writer.WriteInt32(argument);
         if (_osdSessions.TryGetValue((ulong)target.Value, out NodeSession? session) && session.Connection is { IsAlive: true } connection)
         {
-            connection.Send(PgCommandType, writer.WrittenSpan);
+            connection.Send(MessageType.PgCommand, writer.WrittenSpan);
         }
         else
         {
             // Its session is with another monitor: knock at its own door.
-            _transport.Connect(osd.Address, new PgQuerySession(this)).Send(PgCommandType, writer.WrittenSpan);
+            _transport.Connect(osd.Address, new PgQuerySession(this)).Send(MessageType.PgCommand, writer.WrittenSpan);
         }
 
         _loop.Schedule(_options.AdminTimeout / 2, _ => EndOrder(id, new RpcStatus(StatusCode.Unavailable, $"{target} did not answer"), ""), null);

@@ -102,10 +102,10 @@ public sealed partial class MonitorDaemon
                 or MessageType.OsdStatistics or MessageType.OsdStopping when session.Peer.Kind == EntityKind.Osd:
                 Submit(new MonitorForward(session.Peer, type, body.ToArray()), mayForward: true);
                 break;
-            case PgCommandReplyType when session.Peer.Kind == EntityKind.Osd:
+            case MessageType.PgCommandReply when session.Peer.Kind == EntityKind.Osd:
                 OnPgCommandReply(body);
                 break;
-            case PgQueryReplyType when session.Peer.Kind == EntityKind.Osd:
+            case MessageType.PgQueryReply when session.Peer.Kind == EntityKind.Osd:
                 OnPgQueryReply(body);
                 break;
             default:

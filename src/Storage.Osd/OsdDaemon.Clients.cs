@@ -24,7 +24,7 @@ public sealed partial class OsdDaemon
         PgId group = new(request.Pool, request.Hash);
         operation.Begin(connection, in request, group, ObjectId.Intern(request.Name, request.Hash), message.Data, _loop.Now);
         session.OnBegin();
-        Enlist(operation);
+        _underWay.Add(operation);
         _work.OnClient(message.Data.Length, _loop.Now);
         Route(operation);
     }
@@ -117,7 +117,7 @@ public sealed partial class OsdDaemon
             session.OnEnd();
         }
 
-        Delist(operation);
+        _underWay.Remove(operation);
         operation.End();
         if (_operationPool.Count < 1024)
         {

@@ -8,17 +8,6 @@ namespace Storage.Osd;
 // What operators order, through a monitor.
 public sealed partial class OsdDaemon
 {
-    private enum PgCommand : byte
-    {
-        Scrub = 1,
-        DeepScrub = 2,
-        Repair = 3,
-        ListInconsistent = 4,
-        RevertUnfound = 5,
-        DeleteUnfound = 6,
-        ClearErrors = 16,
-    }
-
     private void AnswerCommand(IConnection connection, ReadOnlySpan<byte> body)
     {
         var reader = new WireReader(body);
@@ -33,7 +22,7 @@ public sealed partial class OsdDaemon
         _control.WriteUInt64(request);
         _control.WriteBoolean(done);
         _control.WriteString(text);
-        connection.Send(OsdMessageType.PgCommandReply, _control.WrittenSpan);
+        connection.Send(MessageType.PgCommandReply, _control.WrittenSpan);
     }
 
     private bool TryCommand(PgId id, PgCommand command, int argument, out string text)

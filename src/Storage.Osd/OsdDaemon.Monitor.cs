@@ -48,7 +48,7 @@ public sealed partial class OsdDaemon
         _control.WriteUInt64(request);
         _control.WriteBoolean(json is not null);
         _control.WriteString(json ?? "");
-        connection.Send(OsdMessageType.PgQueryReply, _control.WrittenSpan);
+        connection.Send(MessageType.PgQueryReply, _control.WrittenSpan);
     }
 
     private sealed class MonitorLink(OsdDaemon daemon) : IConnectionHandler
@@ -173,10 +173,10 @@ public sealed partial class OsdDaemon
                     _askedAt = TimeSpan.MaxValue;
                     daemon.HandleMapUpdate(MapUpdate.Decode(message.Body));
                     break;
-                case OsdMessageType.PgQuery:
+                case MessageType.PgQuery:
                     daemon.AnswerQuery(connection, message.Body);
                     break;
-                case OsdMessageType.PgCommand:
+                case MessageType.PgCommand:
                     daemon.AnswerCommand(connection, message.Body);
                     break;
                 default:

@@ -222,10 +222,10 @@ public sealed partial class OsdDaemon
             case MessageType.MapSubscribe:
                 SendMaps(connection, MapSubscribe.Decode(message.Body).Have);
                 return;
-            case OsdMessageType.PgQuery when connection.Peer.Kind == EntityKind.Monitor:
+            case MessageType.PgQuery when connection.Peer.Kind == EntityKind.Monitor:
                 AnswerQuery(connection, message.Body);
                 return;
-            case OsdMessageType.PgCommand when connection.Peer.Kind == EntityKind.Monitor:
+            case MessageType.PgCommand when connection.Peer.Kind == EntityKind.Monitor:
                 AnswerCommand(connection, message.Body);
                 return;
             default:

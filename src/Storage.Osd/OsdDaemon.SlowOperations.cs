@@ -1,63 +1,24 @@
 using System.Globalization;
 using Storage.Cluster;
+using Storage.Coding;
 
 namespace Storage.Osd;
 
 // Client operations under way in order of arrival, so that the oldest are found without a search.
 public sealed partial class OsdDaemon
 {
-    private ClientOperation? _oldestOperation;
-    private ClientOperation? _newestOperation;
-
-    private void Enlist(ClientOperation operation)
-    {
-        operation.Older = _newestOperation;
-        operation.Newer = null;
-        if (_newestOperation is null)
-        {
-            _oldestOperation = operation;
-        }
-        else
-        {
-            _newestOperation.Newer = operation;
-        }
-
-        _newestOperation = operation;
-    }
-
-    private void Delist(ClientOperation operation)
-    {
-        if (operation.Older is { } older)
-        {
-            older.Newer = operation.Newer;
-        }
-        else
-        {
-            _oldestOperation = operation.Newer;
-        }
-
-        if (operation.Newer is { } newer)
-        {
-            newer.Older = operation.Older;
-        }
-        else
-        {
-            _newestOperation = operation.Older;
-        }
-
-        operation.Older = operation.Newer = null;
-    }
+    private readonly LinkedItems<ClientOperation> _underWay = new();
 
     /// <summary>How many operations have waited for longer than is usual, and what the oldest one waits for.</summary>
     private (int Count, string Slowest) SlowOperations()
     {
         int count = 0;
-        for (ClientOperation? operation = _oldestOperation; operation is not null && _loop.Now - operation.Arrived >= _options.SlowOperationAge; operation = operation.Newer)
+        for (ClientOperation? operation = _underWay.First; operation is not null && _loop.Now - operation.Arrived >= _options.SlowOperationAge; operation = operation.Next)
         {
             count++;
         }
 
-        return count == 0 ? (0, "") : (count, Describe(_oldestOperation!));
+        return count == 0 ? (0, "") : (count, Describe(_underWay.First!));
     }
 
     private string Describe(ClientOperation operation)

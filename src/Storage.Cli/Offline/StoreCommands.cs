@@ -141,18 +141,9 @@ internal static class StoreCommands
             Console.Out.WriteLine($"attribute {name} = {Show(value.Span)}");
         }
 
-        var entries = new List<KeyValuePair<ReadOnlyMemory<byte>, ReadOnlyMemory<byte>>>();
-        byte[] from = [];
-        bool more = true;
-        while (more)
+        foreach ((ReadOnlyMemory<byte> key, ReadOnlyMemory<byte> value) in store.AllOmap(collection, id))
         {
-            entries.Clear();
-            more = store.ListOmap(collection, id, from, 1000, entries);
-            foreach ((ReadOnlyMemory<byte> key, ReadOnlyMemory<byte> value) in entries)
-            {
-                Console.Out.WriteLine($"omap {Show(key.Span)} = {Show(value.Span)}");
-                from = [.. key.Span, 0];
-            }
+            Console.Out.WriteLine($"omap {Show(key.Span)} = {Show(value.Span)}");
         }
 
         if (output is null)

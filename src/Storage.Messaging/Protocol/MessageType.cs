@@ -57,6 +57,18 @@ public enum MessageType : ushort
     /// <summary>OSD ↔ OSD: first number of those that Storage.Osd defines, up to 0x3FF.</summary>
     OsdPeerFirst = 0x300,
 
+    /// <summary>Monitor → OSD: an operator's order; body: version u8, request id u64, pool i64, seed u32, <see cref="PgCommand"/> u8, argument i32.</summary>
+    PgCommand = 0x39A,
+
+    /// <summary>Answer; body: version u8, request id u64, done (bool), text.</summary>
+    PgCommandReply = 0x39B,
+
+    /// <summary>Monitor → OSD: explain a PG; body: version u8, request id u64, pool i64, seed u32.</summary>
+    PgQuery = 0x3F0,
+
+    /// <summary>Answer; body: version u8, request id u64, found (bool), JSON text.</summary>
+    PgQueryReply = 0x3F1,
+
     /// <summary>OSD ↔ OSD: last number of those that Storage.Osd defines.</summary>
     OsdPeerLast = 0x3FF,
 }

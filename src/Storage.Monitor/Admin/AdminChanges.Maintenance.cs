@@ -51,9 +51,9 @@ internal sealed partial class AdminChanges
         Change(
             (draft, change) =>
             {
-                if (draft.FindOsd(id) is not { } osd)
+                if (Find(draft, change, id) is not { } osd)
                 {
-                    return change.Refuse(StatusCode.NotFound, $"{id} does not exist");
+                    return Verdict.Refused;
                 }
 
                 if (osd.IsUp)

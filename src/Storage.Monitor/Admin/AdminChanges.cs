@@ -98,6 +98,18 @@ internal sealed partial class AdminChanges(MapLeader leader, Func<TimeSpan> cloc
             outcome.Failure,
             new ChangeReply { Epoch = outcome.Epoch.Value, Changed = outcome.Changed, Message = message?.Invoke() ?? "" })));
 
+    /// <summary>The OSD that a request is about; null, and the request refused, if there is none.</summary>
+    private static OsdInfo? Find(MapDraft draft, MapChange change, OsdId id)
+    {
+        OsdInfo? osd = draft.FindOsd(id);
+        if (osd is null)
+        {
+            change.Refuse(StatusCode.NotFound, $"{id} does not exist");
+        }
+
+        return osd;
+    }
+
     private void ChangeOsds(Google.Protobuf.Collections.RepeatedField<int> ids, AdminReplyTo reply, string word, Func<OsdInfo, OsdInfo?> change)
     {
         var changed = new List<int>();
@@ -190,9 +202,9 @@ internal sealed partial class AdminChanges(MapLeader leader, Func<TimeSpan> cloc
         Change(
             (draft, change) =>
             {
-                if (draft.FindOsd(id) is not { } osd)
+                if (Find(draft, change, id) is not { } osd)
                 {
-                    return change.Refuse(StatusCode.NotFound, $"{id} does not exist");
+                    return Verdict.Refused;
                 }
 
                 if (request.CrushWeight)
@@ -218,9 +230,9 @@ internal sealed partial class AdminChanges(MapLeader leader, Func<TimeSpan> cloc
         Change(
             (draft, change) =>
             {
-                if (draft.FindOsd(id) is not { } osd)
+                if (Find(draft, change, id) is not { } osd)
                 {
-                    return change.Refuse(StatusCode.NotFound, $"{id} does not exist");
+                    return Verdict.Refused;
                 }
 
                 if (osd.IsUp)

@@ -146,6 +146,7 @@ internal sealed partial class AdminQueries
         var reply = new PoolListReply { Epoch = map.Epoch.Value };
         PgView[] views = Views();
         UsageSummary usage = Usage(map, views);
+        Dictionary<long, PoolUsage> held = PoolUsage.Of(views);
         foreach (Cluster.PoolInfo pool in map.Pools)
         {
             if (request.Name.Length > 0 && pool.Name != request.Name)
@@ -153,16 +154,7 @@ internal sealed partial class AdminQueries
                 continue;
             }
 
-            long objects = 0, bytes = 0;
-            foreach (PgView view in views)
-            {
-                if (view.Group.Pool == pool.Id && view.Report is { } report)
-                {
-                    objects += report.Objects;
-                    bytes += report.Bytes;
-                }
-            }
-
+            (long objects, long bytes) = held.GetValueOrDefault(pool.Id);
             reply.Pools.Add(new Rpc.Admin.PoolInfo
             {
                 Id = pool.Id,

@@ -41,7 +41,7 @@ public sealed partial class DiskObjectStore : IMemoryTarget
     public (long Hits, long Misses) DataCacheLookups => (_cache.Hits, _cache.Misses);
 
     /// <summary>Bytes that objects' metadata takes in memory, as estimated.</summary>
-    public long MetadataBytes => _cachedOnodes * (long)OnodeBytes + _cachedChunks * ChunkBytes;
+    public long MetadataBytes => _recent.Count * (long)OnodeBytes + _cachedChunks * ChunkBytes;
 
     /// <summary>Journaled bytes after which a checkpoint is made: less where memory is short, for they stay in memory until then.</summary>
     private long CheckpointBytes => _memoryTarget == 0 ? _options.CheckpointBytes : Math.Clamp(_memoryTarget / 12, 4 << 20, _options.CheckpointBytes);

@@ -34,9 +34,7 @@ public sealed partial class DiskObjectStore : IObjectStore, IStoreView, IDisposa
     private readonly WireWriter _key = new();
     private List<Onode> _dirty = [];
     private List<uint> _freed = []; // units whose last reference went since the last checkpoint began
-    private Onode? _newest;
-    private Onode? _oldest;
-    private int _cachedOnodes;
+    private readonly LinkedItems<Onode> _recent = new(); // the least recently used one first
     private ulong _lastNumber;
     private long _overlayBlocks;
     private DiskCollection? _lastCollection;
@@ -111,10 +109,10 @@ public sealed partial class DiskObjectStore : IObjectStore, IStoreView, IDisposa
     {
         if (collection.Onodes.TryGetValue(id, out Onode? onode))
         {
-            if (onode != _newest)
+            if (onode != _recent.Last)
             {
-                Unlink(onode);
-                Link(onode);
+                _recent.Remove(onode);
+                _recent.Add(onode);
             }
 
             return onode;
@@ -128,8 +126,7 @@ public sealed partial class DiskObjectStore : IObjectStore, IStoreView, IDisposa
         }
 
         collection.Onodes.Add(id, onode);
-        Link(onode);
-        _cachedOnodes++;
+        _recent.Add(onode);
         if (MetadataBytes > _metadataBudget)
         {
             Evict();
@@ -146,52 +143,17 @@ public sealed partial class DiskObjectStore : IObjectStore, IStoreView, IDisposa
         return onode;
     }
 
-    private void Link(Onode onode)
-    {
-        onode.Older = _newest;
-        onode.Newer = null;
-        if (_newest is not null)
-        {
-            _newest.Newer = onode;
-        }
-
-        _newest = onode;
-        _oldest ??= onode;
-    }
-
-    private void Unlink(Onode onode)
-    {
-        if (onode.Newer is null)
-        {
-            _newest = onode.Older;
-        }
-        else
-        {
-            onode.Newer.Older = onode.Older;
-        }
-
-        if (onode.Older is null)
-        {
-            _oldest = onode.Newer;
-        }
-        else
-        {
-            onode.Older.Newer = onode.Newer;
-        }
-    }
-
     // Looks at a few of the oldest only; those that cannot go yet move to the front and come by again. Never takes the
     // newest ones, which the running transaction may be holding.
     private void Evict()
     {
-        for (int i = 0; i < 8 && MetadataBytes > _metadataBudget && _cachedOnodes > 64; i++)
+        for (int i = 0; i < 8 && MetadataBytes > _metadataBudget && _recent.Count > 64; i++)
         {
-            Onode victim = _oldest!;
-            Unlink(victim);
+            Onode victim = _recent.First!;
+            _recent.Remove(victim);
             if (victim.IsEvictable)
             {
                 victim.Collection.Onodes.Remove(victim.Id);
-                _cachedOnodes--;
                 foreach (Chunk? chunk in victim.Chunks)
                 {
                     _cachedChunks -= chunk is null ? 0 : 1;
@@ -199,7 +161,7 @@ public sealed partial class DiskObjectStore : IObjectStore, IStoreView, IDisposa
             }
             else
             {
-                Link(victim);
+                _recent.Add(victim);
             }
         }
     }

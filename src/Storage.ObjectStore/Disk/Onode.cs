@@ -1,4 +1,5 @@
 using Storage.Cluster;
+using Storage.Coding;
 
 namespace Storage.ObjectStore.Disk;
 
@@ -6,7 +7,7 @@ namespace Storage.ObjectStore.Disk;
 /// What is known in memory about one name in a collection, whether an object is there or not. Stays cached while
 /// anything about it has not reached the metadata database.
 /// </summary>
-internal sealed class Onode(DiskCollection collection, ObjectId id)
+internal sealed class Onode(DiskCollection collection, ObjectId id) : ILinked<Onode>
 {
     public DiskCollection Collection { get; } = collection;
 
@@ -45,10 +46,10 @@ internal sealed class Onode(DiskCollection collection, ObjectId id)
     /// <summary>The checkpoint that takes along its last coming or going.</summary>
     public long UnsettledGeneration { get; set; }
 
-    // Least recently used order of the cache.
-    public Onode? Newer { get; set; }
+    // Order of the cache, the least recently used one first.
+    public Onode? Previous { get; set; }
 
-    public Onode? Older { get; set; }
+    public Onode? Next { get; set; }
 
     public bool IsEvictable => DirtyGeneration == 0 && Flushing == 0 && OverlayBlocks == 0 && (Omap is null || Omap.IsEmpty);
 }

@@ -218,21 +218,12 @@ public static class CollectionArchive
             Finish(file, body);
         }
 
-        var entries = new List<KeyValuePair<ReadOnlyMemory<byte>, ReadOnlyMemory<byte>>>();
-        byte[] from = [];
-        bool more = true;
-        while (more)
+        foreach ((ReadOnlyMemory<byte> key, ReadOnlyMemory<byte> value) in store.AllOmap(collection, id))
         {
-            entries.Clear();
-            more = store.ListOmap(collection, id, from, 1000, entries);
-            foreach ((ReadOnlyMemory<byte> key, ReadOnlyMemory<byte> value) in entries)
-            {
-                Begin(body, Kind.Omap);
-                body.WriteBytes(key.Span);
-                body.WriteBytes(value.Span);
-                Finish(file, body);
-                from = [.. key.Span, 0];
-            }
+            Begin(body, Kind.Omap);
+            body.WriteBytes(key.Span);
+            body.WriteBytes(value.Span);
+            Finish(file, body);
         }
 
         long written = 0;

@@ -1,11 +1,12 @@
 using Storage.Cluster;
+using Storage.Coding;
 using Storage.Messaging;
 using Storage.Reactor;
 
 namespace Storage.Osd;
 
 /// <summary>A client's operation from its arrival to its answer. Pooled by the daemon; holds one reference on its data.</summary>
-internal sealed class ClientOperation
+internal sealed class ClientOperation : ILinked<ClientOperation>
 {
     private byte[] _steps = new byte[256];
     private int _stepsLength;
@@ -46,11 +47,10 @@ internal sealed class ClientOperation
 
     public TimeSpan Arrived { get; private set; }
 
-    /// <summary>Neighbours in the daemon's list of operations under way, by arrival.</summary>
-    public ClientOperation? Older { get; set; }
+    // The daemon's list of operations under way, by arrival.
+    public ClientOperation? Previous { get; set; }
 
-    /// <inheritdoc cref="Older"/>
-    public ClientOperation? Newer { get; set; }
+    public ClientOperation? Next { get; set; }
 
     public void Begin(IConnection connection, in OperationRequest request, PgId group, ObjectId id, BufferSegment data, TimeSpan now)
     {

@@ -286,25 +286,25 @@ internal sealed partial class PlacementGroup
         json.WriteStartArray("down_osds_we_would_probe");
         foreach ((OsdId osd, PastInterval interval, string why) in _phase == GroupPhase.Down && !IsBlockedByGap ? Blockers() : [])
         {
-            json.WriteStartObject();
-            json.WriteNumber("osd", osd.Value);
-            json.WriteNumber("interval_first", interval.First.Value);
-            json.WriteNumber("interval_last", interval.Last.Value);
-            json.WriteString("why", why);
-            json.WriteEndObject();
+            Write(osd, interval.First, interval.Last, why);
         }
 
         foreach ((OsdId osd, string why) in _phase == GroupPhase.Down && IsBlockedByGap ? GapBlockers() : [])
         {
-            json.WriteStartObject();
-            json.WriteNumber("osd", osd.Value);
-            json.WriteNumber("interval_first", _history.GapStart.Value);
-            json.WriteNumber("interval_last", _history.KnownFrom.Value);
-            json.WriteString("why", why);
-            json.WriteEndObject();
+            Write(osd, _history.GapStart, _history.KnownFrom, why);
         }
 
         json.WriteEndArray();
+
+        void Write(OsdId osd, Epoch first, Epoch last, string why)
+        {
+            json.WriteStartObject();
+            json.WriteNumber("osd", osd.Value);
+            json.WriteNumber("interval_first", first.Value);
+            json.WriteNumber("interval_last", last.Value);
+            json.WriteString("why", why);
+            json.WriteEndObject();
+        }
     }
 
     private void WriteMissing(Utf8JsonWriter json)

@@ -33,7 +33,7 @@ internal sealed partial class PlacementGroup
         var copies = new List<(OsdId Osd, ScrubMap Map)>(scrub.Maps.Count);
         foreach ((OsdId osd, ScrubMap map) in scrub.Maps)
         {
-            map.Entries.RemoveAll(entry => !scrub.InRange(entry.Object) || IsMissingAnywhere(entry.Object));
+            map.Entries.RemoveAll(entry => !scrub.InRange(entry.Object) || IsMissedByAnyone(entry.Object));
             copies.Add((osd, map));
         }
 
@@ -45,7 +45,7 @@ internal sealed partial class PlacementGroup
                 continue;
             }
 
-            if (scrub.InRange(entry.Object) && !IsMissingAnywhere(entry.Object))
+            if (scrub.InRange(entry.Object) && !IsMissedByAnyone(entry.Object))
             {
                 expected[entry.Object] = entry.VersionAfter;
             }
@@ -53,7 +53,7 @@ internal sealed partial class PlacementGroup
             foreach (CloneEffect effect in entry.Clones)
             {
                 ObjectId clone = entry.Object.WithSnapshot(effect.Snapshot);
-                if (scrub.InRange(clone) && !IsMissingAnywhere(clone))
+                if (scrub.InRange(clone) && !IsMissedByAnyone(clone))
                 {
                     expected[clone] = effect.Kind == LogEntryKind.Delete ? PgVersion.Zero : entry.Version;
                 }
@@ -65,24 +65,6 @@ internal sealed partial class PlacementGroup
         CheckSnapshots(scrub, scrub.Maps[_host.Self], findings);
         TakeFindings(scrub, findings);
         MarkBadCopies(scrub, findings);
-    }
-
-    private bool IsMissingAnywhere(ObjectId id)
-    {
-        if (_missing.ContainsKey(id))
-        {
-            return true;
-        }
-
-        foreach (PeerState peer in _peers.Values)
-        {
-            if (peer.IsActivated && peer.Missing.ContainsKey(id))
-            {
-                return true;
-            }
-        }
-
-        return false;
     }
 
     private static void CountObjects(Scrub scrub, List<ScrubFinding> findings)
@@ -376,7 +358,7 @@ internal sealed partial class PlacementGroup
     // A copy was replaced or removed; the finding is done with once all bad ones are.
     private void ResolveFinding(ObjectId id)
     {
-        if (_repairing.Contains(id) && !IsMissingAnywhere(id))
+        if (_repairing.Contains(id) && !IsMissedByAnyone(id))
         {
             _repairing.Remove(id);
             _host.Reached(RarePath.ScrubErrorRepaired);

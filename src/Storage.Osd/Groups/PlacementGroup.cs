@@ -519,20 +519,10 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
 
     private void LoadLog()
     {
-        var entries = new List<KeyValuePair<ReadOnlyMemory<byte>, ReadOnlyMemory<byte>>>();
-        byte[] from = [];
-        bool more = true;
         var duplicates = new List<DuplicateEntry>();
-        while (more)
+        foreach ((ReadOnlyMemory<byte> key, ReadOnlyMemory<byte> value) in _host.Store.AllOmap(_collection, MetaObject))
         {
-            entries.Clear();
-            more = _host.Store.ListOmap(_collection, MetaObject, from, 1024, entries);
-            foreach ((ReadOnlyMemory<byte> key, ReadOnlyMemory<byte> value) in entries)
-            {
-                LoadOmap(key.Span, value.Span);
-            }
-
-            from = entries.Count > 0 ? [.. entries[^1].Key.Span, 0] : from;
+            LoadOmap(key.Span, value.Span);
         }
 
         if (_receiving.Count > 0)

@@ -73,19 +73,10 @@ internal sealed class MapStore(IObjectStore store)
 
         var whole = new SortedDictionary<Epoch, byte[]>();
         var increments = new SortedDictionary<Epoch, byte[]>();
-        var entries = new List<KeyValuePair<ReadOnlyMemory<byte>, ReadOnlyMemory<byte>>>();
-        byte[] from = [];
-        bool more = true;
-        while (more)
+        foreach ((ReadOnlyMemory<byte> key, ReadOnlyMemory<byte> value) in store.AllOmap(CollectionId.Meta, s_maps))
         {
-            entries.Clear();
-            more = store.ListOmap(CollectionId.Meta, s_maps, from, 256, entries);
-            foreach ((ReadOnlyMemory<byte> key, ReadOnlyMemory<byte> value) in entries)
-            {
-                var epoch = new Epoch(BinaryPrimitives.ReadUInt32BigEndian(key.Span[1..]));
-                (key.Span[0] == (byte)'F' ? whole : increments)[epoch] = value.ToArray();
-                from = [.. key.Span, 0];
-            }
+            var epoch = new Epoch(BinaryPrimitives.ReadUInt32BigEndian(key.Span[1..]));
+            (key.Span[0] == (byte)'F' ? whole : increments)[epoch] = value.ToArray();
         }
 
         foreach ((Epoch epoch, byte[] bytes) in whole)

@@ -88,12 +88,6 @@ public static class OsdMessageType
     /// <summary>Primary → member: when the PG was scrubbed, and what is wrong with it.</summary>
     public const MessageType ScrubState = (MessageType)0x396;
 
-    /// <summary>Monitor → OSD: an operator's order; body: version u8, request id u64, pool i64, seed u32, command u8, argument i32. No group header.</summary>
-    public const MessageType PgCommand = (MessageType)0x39A;
-
-    /// <summary>Answer; body: version u8, request id u64, done (bool), text.</summary>
-    public const MessageType PgCommandReply = (MessageType)0x39B;
-
     /// <summary>Last of scrub's messages.</summary>
     public const MessageType LastOfScrub = (MessageType)0x399;
 
@@ -114,12 +108,6 @@ public static class OsdMessageType
 
     /// <summary>Primary → whoever has a part in an object's recovery: a client waits for it; object.</summary>
     public const MessageType Urge = (MessageType)0x3A3;
-
-    /// <summary>Monitor → OSD: explain a PG; body: version u8, request id u64, pool i64, seed u32.</summary>
-    public const MessageType PgQuery = (MessageType)0x3F0;
-
-    /// <summary>Answer; body: version u8, request id u64, found (bool), JSON text.</summary>
-    public const MessageType PgQueryReply = (MessageType)0x3F1;
 
     /// <summary>First of the further messages that carry a <see cref="GroupHeader"/>.</summary>
     public const MessageType FirstOfGroupMore = (MessageType)0x3A0;

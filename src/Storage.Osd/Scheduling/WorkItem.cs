@@ -6,7 +6,7 @@ namespace Storage.Osd;
 /// A step of background work that waits for its turn. Derived classes hold what the step needs; an item may be scheduled again
 /// once it is finished. It carries the scheduler's links, so queueing allocates nothing.
 /// </summary>
-internal abstract class WorkItem
+internal abstract class WorkItem : ILinked<WorkItem>
 {
     internal enum Phase : byte
     {
@@ -14,10 +14,6 @@ internal abstract class WorkItem
         Queued,
         Running,
     }
-
-    // Queue of the class, or the list of running items.
-    internal WorkItem? Previous;
-    internal WorkItem? Next;
 
     // List of the owner.
     internal WorkItem? OwnerPrevious;
@@ -27,6 +23,11 @@ internal abstract class WorkItem
     internal Phase Stage;
     internal bool IsOverdue;
     internal double DispatchedAt;
+
+    // Queue of the class, or the list of running items.
+    public WorkItem? Previous { get; set; }
+
+    public WorkItem? Next { get; set; }
 
     /// <summary>The class it was scheduled in.</summary>
     public WorkClass Class { get; internal set; }

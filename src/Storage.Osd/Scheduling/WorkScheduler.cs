@@ -37,8 +37,8 @@ internal sealed class WorkScheduler
     private const double TimerSlack = 0.005; // seconds that a rate may catch up: timers are no finer than a millisecond
     private const double LongestLead = 1; // seconds of its weight that a class can be ahead or behind
 
-    private readonly WorkList[] _queues = [new(), new(), new(), new(), new()];
-    private readonly WorkList _running = new();
+    private readonly LinkedItems<WorkItem>[] _queues = [new(), new(), new(), new(), new()];
+    private readonly LinkedItems<WorkItem> _running = new();
     private readonly double[] _reservationAt = new double[Classes];
     private readonly double[] _limitAt = new double[Classes];
     private readonly double[] _progress = new double[Classes]; // cost divided by weight: lowest goes first

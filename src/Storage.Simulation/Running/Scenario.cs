@@ -194,7 +194,6 @@ public sealed record Scenario
         (FaultKind.FullDisk, 0.7), (FaultKind.Reweight, 0.7),
         (FaultKind.PoolSplit, 1), (FaultKind.PoolSize, 0.7), (FaultKind.PoolMinSize, 0.5));
 
-
     /// <summary>Finds a named scenario, or reads a file.</summary>
     /// <param name="nameOrFile">A name of <see cref="Named"/>, or a path.</param>
     /// <returns>The scenario.</returns>
