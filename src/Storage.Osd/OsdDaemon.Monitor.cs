@@ -56,6 +56,7 @@ public sealed partial class OsdDaemon
         private static readonly TimeSpan s_retry = TimeSpan.FromMilliseconds(200);
         private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(5);
         private static readonly TimeSpan s_longestBootDelay = TimeSpan.FromSeconds(30);
+        private static readonly TimeSpan s_longestProof = TimeSpan.FromSeconds(30);
 
         private IConnection? _connection;
         private bool _open;
@@ -64,6 +65,11 @@ public sealed partial class OsdDaemon
         private TimeSpan _bootAt;
         private TimeSpan _bootDelay;
         private TimeSpan _lastBoot = TimeSpan.FromDays(-1);
+        private TimeSpan? _provingSince;
+
+        /// <summary>Whether this OSD was marked down while it runs and has to find out whether others hear it. Up again while they do not,
+        /// it would be marked down again after another grace, during which its groups stand still.</summary>
+        public bool IsProving => _provingSince is not null && !daemon.IsUp;
 
         public void Connect()
         {
@@ -119,9 +125,23 @@ public sealed partial class OsdDaemon
                     ? TimeSpan.Zero
                     : TimeSpan.FromSeconds(Math.Min(s_longestBootDelay.TotalSeconds, (_bootDelay.TotalSeconds * 2) + 0.5));
                 _bootAt = daemon._loop.Now + _bootDelay;
+                _provingSince = daemon._loop.Now;
+                foreach (Peer peer in daemon._peers.Values)
+                {
+                    peer.Heartbeat(daemon._loop.Now, TimeSpan.Zero);
+                }
             }
 
             TryBoot();
+        }
+
+        /// <summary>A peer has answered a ping.</summary>
+        public void OnAnswer()
+        {
+            if (IsProving && _lastBoot < _provingSince)
+            {
+                TryBoot();
+            }
         }
 
         public void Tick()
@@ -224,6 +244,12 @@ public sealed partial class OsdDaemon
             }
 
             if (daemon._loop.Now < _bootAt)
+            {
+                return;
+            }
+
+            // Peers that hang, and are up in the map all the same, must not keep this OSD down for good.
+            if (_provingSince is { } since && daemon._loop.Now - since < s_longestProof && !daemon.PeersAnswer(since))
             {
                 return;
             }

@@ -17,6 +17,7 @@ public sealed partial class OsdDaemon
         private TimeSpan _dataHeardAt = daemon._loop.Now;
         private bool _isWatched;
         private TimeSpan _heardAt = daemon._loop.Now;
+        private TimeSpan _slowest;
         private bool _reported;
         private bool _refused;
         private bool _retired;
@@ -30,6 +31,12 @@ public sealed partial class OsdDaemon
         public Epoch UpFrom { get; } = record.UpFrom;
 
         public bool IsOpen { get; private set; }
+
+        /// <summary>Whether the last attempt to connect found no process.</summary>
+        public bool IsRefused => _refused;
+
+        /// <summary>When the latest ping that was answered had been sent.</summary>
+        public TimeSpan AnsweredAt { get; private set; } = TimeSpan.MinValue;
 
         /// <summary>Whether this OSD pings it and reports its silence.</summary>
         public bool IsWatched
@@ -79,6 +86,20 @@ public sealed partial class OsdDaemon
             }
         }
 
+        // Answers that take long at other times too are waited for longer: twice what the slowest of the last few took, on top.
+        private TimeSpan Grace => daemon._options.HeartbeatGrace + TimeSpan.FromTicks(Math.Min(_slowest.Ticks * 2, daemon._options.HeartbeatGrace.Ticks));
+
+        /// <summary>Whether a connection is one of those that we made.</summary>
+        public bool IsOn(IConnection connection) => ReferenceEquals(connection, _connection) || _pulse?.IsOn(connection) == true;
+
+        /// <summary>It has answered a ping that was sent then, on a connection that we made.</summary>
+        public void Answered(TimeSpan sentAt)
+        {
+            AnsweredAt = AnsweredAt > sentAt ? AnsweredAt : sentAt;
+            TimeSpan took = daemon._loop.Now - sentAt, faded = _slowest * 0.875;
+            _slowest = took > faded ? took : faded;
+        }
+
         public void Heard()
         {
             _heardAt = daemon._loop.Now;
@@ -116,7 +137,8 @@ public sealed partial class OsdDaemon
                 }
             }
 
-            if (_refused || (IsWatched && now - _heardAt > daemon._options.HeartbeatGrace))
+            // Who was marked down accuses nobody: the others may be right.
+            if (daemon.IsUp && (_refused || (IsWatched && now - _heardAt > Grace)))
             {
                 Report(_refused, withdrawn: false);
             }

@@ -52,13 +52,18 @@ public sealed partial class OsdDaemon
             }
         }
 
-        if (!IsUp)
+        if (!IsUp && !_monitor.IsProving)
         {
             return;
         }
 
         foreach (PlacementGroup group in _groups.Values)
         {
+            if (!IsUp)
+            {
+                break; // its groups do not act; a few peers tell whether they could
+            }
+
             foreach (OsdId osd in group.Up)
             {
                 FindPeer(osd);
@@ -112,7 +117,7 @@ public sealed partial class OsdDaemon
     private void TickHeartbeats()
     {
         TimeSpan now = _loop.Now, since = now - _lastHeartbeat;
-        if (since < _options.HeartbeatInterval || !IsUp)
+        if (since < _options.HeartbeatInterval || !(IsUp || _monitor.IsProving))
         {
             return;
         }
@@ -126,12 +131,18 @@ public sealed partial class OsdDaemon
         }
     }
 
-    private void Heard(OsdId osd)
+    // Whether others answer: at least half of the peers whose processes are there have answered a ping sent at or after a time.
+    // Nobody needs to where nobody else is up.
+    private bool PeersAnswer(TimeSpan since)
     {
-        if (_peers.TryGetValue(osd, out Peer? peer))
+        int asked = 0, answered = 0;
+        foreach (Peer peer in _peers.Values)
         {
-            peer.Heard();
+            asked += peer.IsRefused ? 0 : 1;
+            answered += !peer.IsRefused && peer.AnsweredAt >= since ? 1 : 0;
         }
+
+        return answered * 2 >= asked;
     }
 
     private void OnKnownDead(OsdId osd, Epoch upFrom)
@@ -237,7 +248,12 @@ public sealed partial class OsdDaemon
             throw new MalformedDataException($"message {(ushort)message.Type:x} from {connection.Peer}");
         }
 
-        Heard(new OsdId((int)connection.Peer.Id));
+        // What comes on the connection that the peer made does not count: it would hide that the peer hears nothing.
+        if (_peers.TryGetValue(new OsdId((int)connection.Peer.Id), out Peer? peer) && peer.IsOn(connection))
+        {
+            peer.Heard();
+        }
+
         if (message.Type is OsdMessageType.Ping or OsdMessageType.PingReply)
         {
             HandlePing(connection, in message);
@@ -276,6 +292,12 @@ public sealed partial class OsdDaemon
         else if (message.Type == OsdMessageType.Ping)
         {
             SendMaps(connection, epoch);
+        }
+
+        if (message.Type == OsdMessageType.PingReply && _peers.TryGetValue(new OsdId((int)connection.Peer.Id), out Peer? peer) && peer.IsOn(connection))
+        {
+            peer.Answered(TimeSpan.FromTicks(sent));
+            _monitor.OnAnswer();
         }
     }
 

@@ -30,6 +30,8 @@ public sealed partial class OsdDaemon
             }
         }
 
+        public bool IsOn(IConnection connection) => ReferenceEquals(connection, _connection);
+
         public void Send(MessageType type, ReadOnlySpan<byte> body) => _connection!.Send(type, body);
 
         public void Close()

@@ -11,6 +11,10 @@ public sealed partial class MapLeader
 
     private readonly Dictionary<int, TargetReports> _reports = [];
     private readonly Dictionary<object, TimeSpan> _logged = [];
+
+    // Who was marked down for silence and has not come back since; and who came back so soon that it should have been waited for.
+    private readonly Dictionary<int, (ulong Instance, TimeSpan At)> _silenced = [];
+    private readonly Dictionary<int, (TimeSpan Extra, TimeSpan At)> _hasty = [];
     private FailureDomains? _domains;
     private Storage.Crush.CrushMap? _domainsOf;
     private TimeSpan _lastTick;
@@ -71,7 +75,8 @@ public sealed partial class MapLeader
             _reports[report.Target.Value] = reports = new TargetReports(target.UpFrom);
         }
 
-        reports.ByReporter[reporter.Value] = (now, report.Refused);
+        TimeSpan since = reports.ByReporter.TryGetValue(reporter.Value, out Report earlier) ? earlier.Since : now;
+        reports.ByReporter[reporter.Value] = new Report(since, now, report.Refused);
         JudgeReports(map, target, reports, now);
     }
 
@@ -127,11 +132,45 @@ public sealed partial class MapLeader
             return;
         }
 
-        int[] reporters = [.. reports.ByReporter.Keys.Where(osd => osd >= 0)];
+        TimeSpan patience = ExtraGrace(target.Id, now);
+        int[] reporters = [.. reports.ByReporter.Where(report => report.Key >= 0 && now - report.Value.Since >= patience && IsBelieved(map, report.Key, reports, now)).Select(report => report.Key)];
         if (reporters.Length > 0 && HaveEnough(map, target, reporters, now))
         {
+            _silenced[target.Id.Value] = (target.Instance, now);
             RequestDown(target, $"reported silent by {string.Join(", ", reporters.Select(NameOf))}", evenBelowRatio: false);
         }
+    }
+
+    // One that is cut off from many reports them all as silent. It is not believed while enough others report it, and more than report the
+    // target. Whoever is reported by most is thus judged by all of his reporters, so that two halves never keep each other up.
+    private bool IsBelieved(ClusterMap map, int reporter, TargetReports reports, TimeSpan now)
+    {
+        if (!_reports.TryGetValue(reporter, out TargetReports? against) || map.FindOsd(new OsdId(reporter)) is not { IsUp: true } osd || osd.UpFrom != against.UpFrom)
+        {
+            return true;
+        }
+
+        int[] accusers = [.. against.ByReporter.Keys.Where(other => other >= 0)];
+        return accusers.Length <= reports.ByReporter.Keys.Count(other => other >= 0) || !HaveEnough(map, osd, accusers, now);
+    }
+
+    private TimeSpan ExtraGrace(OsdId osd, TimeSpan now) =>
+        _hasty.TryGetValue(osd.Value, out (TimeSpan Extra, TimeSpan At) hasty) && now - hasty.At < Policy.ExtraGraceLifetime ? hasty.Extra : TimeSpan.Zero;
+
+    // The process that was marked down for silence speaks again, and soon: a little more patience would have spared every PG two peerings.
+    // A longer absence (a machine that hung, a network that was down) is no reason for patience.
+    private void NoteReturn(OsdId osd, ulong instance, TimeSpan now)
+    {
+        if (_state.Map!.FindOsd(osd) is not { IsUp: false } || !_silenced.Remove(osd.Value, out (ulong Instance, TimeSpan At) silenced)
+            || silenced.Instance != instance || now - silenced.At > Policy.HastyReturn)
+        {
+            return;
+        }
+
+        TimeSpan needed = ExtraGrace(osd, now) + (now - silenced.At) + TimeSpan.FromSeconds(1);
+        TimeSpan extra = needed < Policy.MostExtraGrace ? needed : Policy.MostExtraGrace;
+        _hasty[osd.Value] = (extra, now);
+        LogOnce(EventLevel.Info, ("hasty", osd), $"{osd} was back {(now - silenced.At).TotalSeconds:0.0} s after it was marked down for silence: it is waited for {extra.TotalSeconds:0.0} s longer");
     }
 
     private bool HaveEnough(ClusterMap map, OsdInfo target, int[] reporters, TimeSpan now)
@@ -197,9 +236,9 @@ public sealed partial class MapLeader
         foreach ((int id, TargetReports reports) in _reports.ToArray())
         {
             OsdInfo? target = map.FindOsd(new OsdId(id));
-            foreach ((int reporter, (TimeSpan at, bool _)) in reports.ByReporter.ToArray())
+            foreach ((int reporter, Report report) in reports.ByReporter.ToArray())
             {
-                if (now - at > Policy.ReportLifetime || (reporter >= 0 && !map.IsUp(new OsdId(reporter))))
+                if (now - report.At > Policy.ReportLifetime || (reporter >= 0 && !map.IsUp(new OsdId(reporter))))
                 {
                     reports.ByReporter.Remove(reporter);
                 }
@@ -417,6 +456,9 @@ public sealed partial class MapLeader
     {
         public Epoch UpFrom { get; } = upFrom;
 
-        public Dictionary<int, (TimeSpan At, bool Refused)> ByReporter { get; } = [];
+        public Dictionary<int, Report> ByReporter { get; } = [];
     }
+
+    // Since when and until when a reporter says so, without a break.
+    private readonly record struct Report(TimeSpan Since, TimeSpan At, bool Refused);
 }

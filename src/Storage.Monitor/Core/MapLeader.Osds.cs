@@ -23,6 +23,7 @@ public sealed partial class MapLeader
         }
 
         _lastSeen[boot.Osd.Value] = now;
+        NoteReturn(boot.Osd, boot.Instance, now);
         Request(new MapChange((draft, _) => DraftBoot(draft, boot)), ("boot", boot.Osd, boot.Instance));
     }
 

@@ -76,6 +76,7 @@ public sealed partial class MapLeader
         LeadingSince = now;
         _lastTick = now;
         _reports.Clear();
+        _silenced.Clear();
         _lastSeen.Clear();
         Statistics.Clear();
         Progress.Clear();

@@ -50,6 +50,15 @@ public sealed record MonitorPolicy
     /// <summary>A failure report that is not repeated counts no longer after this.</summary>
     public TimeSpan ReportLifetime { get; init; } = TimeSpan.FromSeconds(60);
 
+    /// <summary>The same process back within this time after it was marked down for silence was merely slow: it is waited for longer next time.</summary>
+    public TimeSpan HastyReturn { get; init; } = TimeSpan.FromSeconds(3);
+
+    /// <summary>The longest that one who is often slow is waited for on top of the reporters' grace.</summary>
+    public TimeSpan MostExtraGrace { get; init; } = TimeSpan.FromSeconds(4);
+
+    /// <summary>How long that lasts.</summary>
+    public TimeSpan ExtraGraceLifetime { get; init; } = TimeSpan.FromMinutes(10);
+
     /// <summary>A PG whose primary has not reported it for so long is stale.</summary>
     public TimeSpan StaleAfter { get; init; } = TimeSpan.FromSeconds(15);
 

@@ -141,6 +141,75 @@ public class MapLeaderTests
     }
 
     [Fact]
+    public void WhoIsReportedByMoreIsNotBelieved()
+    {
+        var core = new CoreHarness(osds: 6, hosts: 6);
+        core.Admin("OsdSetFlag", new OsdFlagRequest { Flag = "nodown" });
+        foreach (int cut in new[] { 0, 1 })
+        {
+            for (int other = 2; other < 6; other++)
+            {
+                core.Report(by: cut, target: other);
+                core.Report(by: other, target: cut);
+            }
+        }
+
+        core.Admin("OsdUnsetFlag", new OsdFlagRequest { Flag = "nodown" });
+        core.Pass(1, 0, 1, 2, 3, 4, 5);
+        Assert.Equal([2, 3, 4, 5], core.Map.Osds.Where(osd => osd.IsUp).Select(osd => osd.Id.Value));
+    }
+
+    [Fact]
+    public void HalvesThatReportEachOtherDoNotKeepEachOtherUp()
+    {
+        var core = new CoreHarness(osds: 4, hosts: 4);
+        foreach ((int one, int other) in new[] { (0, 2), (0, 3), (1, 2), (1, 3) })
+        {
+            core.Report(by: one, target: other);
+            core.Report(by: other, target: one);
+        }
+
+        core.Pass(1, 0, 1, 2, 3);
+        Assert.InRange(core.Map.Osds.Count(osd => osd.IsUp), 2, 3);
+    }
+
+    [Fact]
+    public void WhoIsBackAtOnceAfterSilenceIsWaitedForLongerForAWhile()
+    {
+        var core = new CoreHarness(osds: 3, hosts: 3);
+        int[] all = [0, 1, 2];
+        core.Pass(1, all);
+        Silence();
+        Assert.False(core.Osd(0).IsUp);
+        core.Pass(2, 1, 2);
+        core.Boot(0, 100);
+        core.Settle();
+        Silence();
+        core.Pass(2, all);
+        Assert.True(core.Osd(0).IsUp);
+        core.Pass(1.5, all);
+        Assert.False(core.Osd(0).IsUp);
+
+        core.Pass(600, 1, 2); // neither the patience nor a return after so long counts
+        core.Boot(0, 100);
+        core.Settle();
+        Silence();
+        Assert.False(core.Osd(0).IsUp);
+        core.Pass(1, 1, 2);
+        core.Boot(0, 101); // another process
+        core.Settle();
+        Silence();
+        Assert.False(core.Osd(0).IsUp);
+
+        void Silence()
+        {
+            core.Report(by: 1, target: 0);
+            core.Report(by: 2, target: 0);
+            core.Settle();
+        }
+    }
+
+    [Fact]
     public void RefusedConnectionCountsAtOnce()
     {
         var core = new CoreHarness(osds: 3, hosts: 3);
