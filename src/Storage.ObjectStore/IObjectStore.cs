@@ -96,7 +96,22 @@ public interface IObjectStore
     /// <param name="objects">Ids are added here.</param>
     /// <returns>True if there are more objects after the last one added.</returns>
     bool ListObjects(CollectionId collection, ObjectId? from, int limit, List<ObjectId> objects);
+
+    /// <summary>Says which records a collection's log holds.</summary>
+    /// <param name="collection">The collection.</param>
+    /// <returns>The indexes; the default if there is no such collection.</returns>
+    LogRange GetLog(CollectionId collection);
+
+    /// <summary>Reads all records of a collection's log.</summary>
+    /// <param name="collection">The collection.</param>
+    /// <param name="records">The records are added here, in order; not to be changed.</param>
+    void ReadLog(CollectionId collection, List<ReadOnlyMemory<byte>> records);
 }
+
+/// <summary>The records of a log, half-open.</summary>
+/// <param name="First">Index of the oldest one kept.</param>
+/// <param name="Next">Index that the next one will have.</param>
+public readonly record struct LogRange(long First, long Next);
 
 /// <summary>A range of an object that holds data.</summary>
 /// <param name="Offset">First byte.</param>

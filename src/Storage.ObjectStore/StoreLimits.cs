@@ -11,4 +11,7 @@ public static class StoreLimits
 
     /// <summary>The most bytes a transaction may carry in small writes (those below the direct-write size, and unaligned ends).</summary>
     public const int LargestInlineData = 8 << 20;
+
+    /// <summary>The longest record of a collection's log, in bytes.</summary>
+    public const int LargestLogRecord = 4 << 20;
 }

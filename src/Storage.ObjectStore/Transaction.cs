@@ -58,6 +58,12 @@ public enum TransactionCode : byte
 
     /// <summary>Move the named objects whose hash ends in given bits to another collection, under the same names.</summary>
     SplitCollection = 17,
+
+    /// <summary>Add a record to the end of the collection's log.</summary>
+    AppendLog = 18,
+
+    /// <summary>Forget the records of the collection's log before an index.</summary>
+    TrimLog = 19,
 }
 
 /// <summary>One step of a transaction. Which fields count depends on <see cref="Code"/>.</summary>
@@ -78,7 +84,7 @@ public struct TransactionStep
     /// <summary>Destination collection of Move and SplitCollection.</summary>
     public CollectionId DestinationCollection;
 
-    /// <summary>First byte of the range, the new length of Truncate, or the number of bits that SplitCollection compares.</summary>
+    /// <summary>First byte of the range, the new length of Truncate, the number of bits that SplitCollection compares, or the first index that TrimLog keeps.</summary>
     public long Offset;
 
     /// <summary>Bytes of the range, or the bits that SplitCollection looks for.</summary>
@@ -93,7 +99,7 @@ public struct TransactionStep
     /// <summary>Omap key, or the start of a range of keys.</summary>
     public ReadOnlyMemory<byte> Key;
 
-    /// <summary>Attribute or omap value, or the end of a range of keys.</summary>
+    /// <summary>Attribute or omap value, the end of a range of keys, or a record of a log.</summary>
     public ReadOnlyMemory<byte> Value;
 
     /// <summary>Data of Write.</summary>
@@ -255,6 +261,19 @@ public sealed class Transaction
     public void SplitCollection(CollectionId collection, int bitCount, uint bits, CollectionId destination) =>
         _steps.Add(new TransactionStep { Code = TransactionCode.SplitCollection, Collection = collection, Offset = bitCount, Length = bits, DestinationCollection = destination });
 
+    /// <summary>Adds a record to the end of a collection's log. Its index is the number of records that were added before it since the
+    /// collection was created.</summary>
+    /// <param name="collection">The collection.</param>
+    /// <param name="record">The record, at most <see cref="StoreLimits.LargestLogRecord"/> bytes; the caller's again once the transaction was submitted.</param>
+    public void AppendLog(CollectionId collection, ReadOnlyMemory<byte> record) =>
+        _steps.Add(new TransactionStep { Code = TransactionCode.AppendLog, Collection = collection, Value = record });
+
+    /// <summary>Forgets the oldest records of a collection's log.</summary>
+    /// <param name="collection">The collection.</param>
+    /// <param name="keepFrom">Index of the first record to keep. What is already forgotten stays so; beyond the end means all.</param>
+    public void TrimLog(CollectionId collection, long keepFrom) =>
+        _steps.Add(new TransactionStep { Code = TransactionCode.TrimLog, Collection = collection, Offset = keepFrom });
+
     /// <summary>Adds another transaction's steps after these; takes its own references on their data.</summary>
     /// <param name="other">The steps to add; stays as it is.</param>
     public void Append(Transaction other)
@@ -338,8 +357,11 @@ public sealed class Transaction
                 writer.WriteInt64(step.Offset);
                 writer.WriteInt64(step.Length);
                 break;
-            case TransactionCode.Truncate:
+            case TransactionCode.Truncate or TransactionCode.TrimLog:
                 writer.WriteInt64(step.Offset);
+                break;
+            case TransactionCode.AppendLog:
+                writer.WriteBytes(step.Value.Span);
                 break;
             case TransactionCode.Clone:
                 step.Destination!.Encode(writer);
@@ -387,7 +409,8 @@ public sealed class Transaction
             Code = (TransactionCode)reader.ReadByte(),
             Collection = new CollectionId(new PgId(reader.ReadInt64(), reader.ReadUInt32())),
         };
-        if (step.Code is not (TransactionCode.CreateCollection or TransactionCode.RemoveCollection or TransactionCode.SplitCollection))
+        if (step.Code is not (TransactionCode.CreateCollection or TransactionCode.RemoveCollection or TransactionCode.SplitCollection
+            or TransactionCode.AppendLog or TransactionCode.TrimLog))
         {
             step.Object = ObjectId.Decode(ref reader);
         }
@@ -398,8 +421,11 @@ public sealed class Transaction
                 step.Offset = reader.ReadInt64();
                 step.Length = reader.ReadInt64();
                 break;
-            case TransactionCode.Truncate:
+            case TransactionCode.Truncate or TransactionCode.TrimLog:
                 step.Offset = reader.ReadInt64();
+                break;
+            case TransactionCode.AppendLog:
+                step.Value = reader.ReadBytes().ToArray();
                 break;
             case TransactionCode.Clone:
                 step.Destination = ObjectId.Decode(ref reader);

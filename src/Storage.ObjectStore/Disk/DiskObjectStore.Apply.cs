@@ -22,6 +22,12 @@ public sealed partial class DiskObjectStore
             case TransactionCode.SplitCollection:
                 SplitCollection(in step);
                 return;
+            case TransactionCode.AppendLog:
+                AppendLog(FindCollection(step.Collection)!, step.Value.Span);
+                return;
+            case TransactionCode.TrimLog:
+                TrimLog(FindCollection(step.Collection)!, step.Offset);
+                return;
             default:
                 break;
         }
@@ -143,6 +149,7 @@ public sealed partial class DiskObjectStore
             Bury(LoadToChange(collection, name));
         }
 
+        ForgetLog(collection);
         collection.Exists = false;
         _dirtyCollections.Add(collection);
         ScheduleCheckpoint();

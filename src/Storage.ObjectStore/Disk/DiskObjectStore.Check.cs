@@ -30,6 +30,7 @@ public sealed partial class DiskObjectStore
         var reads = new List<(uint Unit, uint Checksum, ulong Number, long Block)>();
         CheckChunks(report, objects, references, reads, orphans, problem);
         CheckOmaps(report, omaps, orphans, problem);
+        CheckLogs(report, orphans, problem);
         if (references.Count + _overlayBlocks - _homes > _space.Allocated || (_overlayBlocks == 0 && references.Count != _space.Allocated - _freed.Count - _freeing.Count - _releasing))
         {
             report.Errors++;
@@ -164,6 +165,35 @@ public sealed partial class DiskObjectStore
             report.Orphans++;
             orphans.Add(at.Key.ToArray());
             problem($"an entry of omap {omap} belongs to no object");
+        }
+    }
+
+    private void CheckLogs(StoreCheckReport report, List<byte[]> orphans, Action<string> problem)
+    {
+        var logs = new Dictionary<ulong, DiskCollection>();
+        foreach (DiskCollection collection in _collections.Values)
+        {
+            if (collection.Exists && collection.Log.Number != 0)
+            {
+                report.LogRecords += collection.Log.Next - collection.Log.First;
+                if (!logs.TryAdd(collection.Log.Number, collection))
+                {
+                    report.Errors++;
+                    problem($"{collection.Id}: log {collection.Log.Number} is not its own");
+                }
+            }
+        }
+
+        using MetadataIterator at = _database.Iterate();
+        for (at.Seek([MetadataKeys.LogPrefix]); at.IsValid && at.Key[0] == MetadataKeys.LogPrefix; at.Next())
+        {
+            (ulong number, long first) = MetadataKeys.ReadLog(at.Key);
+            if (!logs.TryGetValue(number, out DiskCollection? owner) || !owner.Log.Segments.Exists(segment => segment.First == first))
+            {
+                report.Orphans++;
+                orphans.Add(at.Key.ToArray());
+                problem($"records from {first} on of log {number} belong to no collection");
+            }
         }
     }
 

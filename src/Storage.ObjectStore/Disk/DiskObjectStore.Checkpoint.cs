@@ -191,6 +191,7 @@ public sealed partial class DiskObjectStore
         }
 
         _layers.Clear();
+        _captured.Clear();
         ReleaseLater(_freeing);
         _freeing = [];
         Checkpoints++;
@@ -215,7 +216,7 @@ public sealed partial class DiskObjectStore
         {
             RequestCheckpoint();
         }
-        else if (_dirty.Count > 0)
+        else if (_dirty.Count > 0 || _dirtyCollections.Count > 0)
         {
             ScheduleCheckpoint();
         }

@@ -392,9 +392,13 @@ public sealed partial class DiskObjectStore
             for (collections.Seek([MetadataKeys.CollectionPrefix]); collections.IsValid && collections.Key[0] == MetadataKeys.CollectionPrefix; collections.Next())
             {
                 CollectionId id = MetadataKeys.ReadCollection(collections.Key);
-                _collections.Add(id, new DiskCollection(id) { Exists = true });
+                var collection = new DiskCollection(id) { Exists = true };
+                CollectionFormat.Read(collections.Value, collection.Log);
+                _collections.Add(id, collection);
             }
         }
+
+        LoadLogs();
 
         var overlaid = new HashSet<ulong>();
         uint[] units = new uint[Chunk.Blocks];

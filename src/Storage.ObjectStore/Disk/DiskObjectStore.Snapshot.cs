@@ -38,17 +38,21 @@ public sealed partial class DiskObjectStore
             MetadataKeys.WriteCollection(_key, collection.Id);
             if (collection.Exists)
             {
-                _changes.Put(_key.WrittenSpan, [1]);
+                CollectionFormat.Write(_value, collection.Log);
+                _changes.Put(_key.WrittenSpan, _value.WrittenSpan);
             }
             else
             {
                 _changes.Delete(_key.WrittenSpan);
             }
+
+            CaptureLog(collection);
         }
 
         _dirtyCollections.Clear();
+        DeleteTrimmedSegments();
         _generation++;
-        _nextLayer = _nextFlushing = _nextBurying = 0;
+        _nextLayer = _nextFlushing = _nextBurying = _nextCaptured = 0;
         _layerAt = default;
         _stage = CheckpointStage.Snapshot;
         ContinueSnapshot();
@@ -74,6 +78,11 @@ public sealed partial class DiskObjectStore
         while (work > 0 && _nextBurying < _burying.Count)
         {
             work -= WriteBurial(_burying[_nextBurying++]);
+        }
+
+        while (work > 0 && _nextCaptured < _captured.Count)
+        {
+            work -= WriteSegment(_captured[_nextCaptured++]);
         }
 
         while (work > 0 && _nextFlushing < _flushing.Count)

@@ -64,6 +64,9 @@ internal sealed class DiskCollection(CollectionId id)
 
     public Dictionary<ObjectId, Onode> Onodes { get; } = [];
 
+    /// <summary>Its log.</summary>
+    public CollectionLog Log { get; set; } = new();
+
     /// <summary>Names whose existence may differ from the database; looked up in <see cref="Onodes"/> when listing.</summary>
     public SortedSet<ObjectId> Unsettled { get; } = [];
 }

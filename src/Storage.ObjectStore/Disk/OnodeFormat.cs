@@ -60,7 +60,8 @@ internal readonly record struct StoreState(
     long TailPosition,
     ulong TailSequence)
 {
-    private const byte Version = 1;
+    // 2: collections have logs, which a build that knows only 1 would lose.
+    private const byte Version = 2;
 
     public void Write(WireWriter writer)
     {

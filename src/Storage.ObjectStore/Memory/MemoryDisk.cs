@@ -49,6 +49,11 @@ public sealed class MemoryDisk
 internal sealed class MemoryCollection
 {
     public SortedMap<ObjectId, MemoryObject> Objects { get; } = new(Comparer<ObjectId>.Default);
+
+    public List<byte[]> Log { get; } = [];
+
+    /// <summary>Index of the first record of <see cref="Log"/>.</summary>
+    public long LogFirst { get; set; }
 }
 
 internal sealed class MemoryObject

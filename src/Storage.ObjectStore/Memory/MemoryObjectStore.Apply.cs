@@ -1,4 +1,5 @@
 using Storage.Cluster;
+using Storage.Coding;
 
 namespace Storage.ObjectStore.Memory;
 
@@ -16,6 +17,12 @@ public sealed partial class MemoryObjectStore
                 return;
             case TransactionCode.SplitCollection:
                 SplitCollection(in step, undo);
+                return;
+            case TransactionCode.AppendLog:
+                AppendLog(FindCollection(step.Collection), step.Value.ToArray(), undo);
+                return;
+            case TransactionCode.TrimLog:
+                TrimLog(FindCollection(step.Collection), step.Offset, undo);
                 return;
             default:
                 break;
@@ -122,6 +129,31 @@ public sealed partial class MemoryObjectStore
 
         _disk.Collections.Remove(id);
         undo.Add(() => _disk.Collections.Set(id, collection));
+    }
+
+    private static void AppendLog(MemoryCollection collection, byte[] record, List<Action> undo)
+    {
+        collection.Log.Add(record);
+        undo.Add(() => collection.Log.RemoveAt(collection.Log.Count - 1));
+    }
+
+    private static void TrimLog(MemoryCollection collection, long keepFrom, List<Action> undo)
+    {
+        int count = (int)Math.Clamp(keepFrom - collection.LogFirst, 0, collection.Log.Count);
+        List<byte[]> trimmed = collection.Log.GetRange(0, count);
+        collection.Log.RemoveRange(0, count);
+        collection.LogFirst += count;
+        undo.Add(() =>
+        {
+            collection.Log.InsertRange(0, trimmed);
+            collection.LogFirst -= trimmed.Count;
+        });
+    }
+
+    private MemoryCollection FindCollection(CollectionId id)
+    {
+        Invariant.Holds(_disk.Collections.TryGet(id, out MemoryCollection collection));
+        return collection;
     }
 
     private void Move(CollectionId collection, ObjectId id, CollectionId destinationCollection, ObjectId destination, List<Action> undo)

@@ -19,6 +19,22 @@ public sealed partial class MemoryObjectStore
     }
 
     /// <inheritdoc/>
+    public LogRange GetLog(CollectionId collection) =>
+        _disk.Collections.TryGet(collection, out MemoryCollection found) ? new LogRange(found.LogFirst, found.LogFirst + found.Log.Count) : default;
+
+    /// <inheritdoc/>
+    public void ReadLog(CollectionId collection, List<ReadOnlyMemory<byte>> records)
+    {
+        if (_disk.Collections.TryGet(collection, out MemoryCollection found))
+        {
+            foreach (byte[] record in found.Log)
+            {
+                records.Add(record);
+            }
+        }
+    }
+
+    /// <inheritdoc/>
     public bool TryStat(CollectionId collection, ObjectId id, out long size)
     {
         MemoryObject? found = Find(collection, id);

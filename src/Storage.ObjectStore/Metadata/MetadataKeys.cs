@@ -14,6 +14,7 @@ namespace Storage.ObjectStore.Metadata;
 /// O pool(8) seed(4) sort hash(4) name snap(8)   object
 /// D object number(8) chunk(4)                   block map of 64 blocks
 /// M omap number(8) key                          omap entry
+/// L log number(8) index(8)                      records of a collection's log, from that index on
 /// </code>
 /// </summary>
 internal static class MetadataKeys
@@ -24,6 +25,7 @@ internal static class MetadataKeys
     public const byte ObjectPrefix = (byte)'O';
     public const byte ChunkPrefix = (byte)'D';
     public const byte OmapPrefix = (byte)'M';
+    public const byte LogPrefix = (byte)'L';
     private const int CollectionLength = 13;
 
     public static void WriteCollection(WireWriter key, CollectionId id, byte prefix = CollectionPrefix)
@@ -106,6 +108,17 @@ internal static class MetadataKeys
         BinaryPrimitives.WriteUInt64BigEndian(key.Reserve(8), omap);
         key.WriteRaw(name);
     }
+
+    public static void WriteLog(WireWriter key, ulong log, long index)
+    {
+        key.Clear();
+        key.WriteByte(LogPrefix);
+        BinaryPrimitives.WriteUInt64BigEndian(key.Reserve(8), log);
+        BinaryPrimitives.WriteInt64BigEndian(key.Reserve(8), index);
+    }
+
+    public static (ulong Log, long Index) ReadLog(ReadOnlySpan<byte> key) =>
+        (BinaryPrimitives.ReadUInt64BigEndian(key[1..]), BinaryPrimitives.ReadInt64BigEndian(key[9..]));
 
     public static bool IsOmapOf(ReadOnlySpan<byte> key, ulong omap) =>
         key.Length >= 9 && key[0] == OmapPrefix && BinaryPrimitives.ReadUInt64BigEndian(key[1..]) == omap;

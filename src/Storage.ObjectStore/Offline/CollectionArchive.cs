@@ -11,6 +11,7 @@ namespace Storage.ObjectStore.Offline;
 /// length(4)  CRC-32C of the body(4)  body: version(1) kind(1) …
 /// kind 1 start: "STRGPG01"(8) pool(8) seed(4)      kind 2 object: id, size(8)          kind 3 attribute: name, value
 /// kind 4 omap entry: key, value                    kind 5 data: offset(8), bytes       kind 6 end: objects(8), data bytes(8)
+/// kind 7 record of the collection's log: bytes, before the first object
 /// </code>
 /// Records after an object's belong to it. A file without its end, or with a record that fails its checksum, is refused whole.
 /// </summary>
@@ -29,6 +30,7 @@ public static class CollectionArchive
         Omap = 4,
         Data = 5,
         End = 6,
+        Log = 7,
     }
 
     /// <summary>Writes a collection.</summary>
@@ -47,6 +49,15 @@ public static class CollectionArchive
         body.WriteInt64(collection.Group.Pool);
         body.WriteUInt32(collection.Group.Seed);
         Finish(file, body);
+        var log = new List<ReadOnlyMemory<byte>>();
+        store.ReadLog(collection, log);
+        foreach (ReadOnlyMemory<byte> record in log)
+        {
+            Begin(body, Kind.Log);
+            body.WriteBytes(record.Span);
+            Finish(file, body);
+        }
+
         long objects = 0;
         long bytes = 0;
         var names = new List<ObjectId>();
@@ -96,6 +107,7 @@ public static class CollectionArchive
                     bytes += body.Length - 10;
                     break;
                 case Kind.Attribute or Kind.Omap when objects > 0:
+                case Kind.Log when objects == 0:
                     break;
                 case Kind.End:
                     (long wantedObjects, long wantedBytes) = (reader.ReadInt64(), reader.ReadInt64());
@@ -181,6 +193,9 @@ public static class CollectionArchive
                 current = ObjectId.Decode(ref reader);
                 transaction.Touch(collection, current);
                 transaction.Truncate(collection, current, reader.ReadInt64());
+                break;
+            case Kind.Log:
+                transaction.AppendLog(collection, reader.ReadBytes().ToArray());
                 break;
             case Kind.Attribute:
                 transaction.SetAttribute(collection, current!, reader.ReadString(), reader.ReadBytes().ToArray());

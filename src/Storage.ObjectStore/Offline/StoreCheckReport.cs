@@ -21,7 +21,10 @@ public sealed class StoreCheckReport
     /// <summary>Omap entries.</summary>
     public long OmapEntries { get; internal set; }
 
-    /// <summary>Block maps and omap entries that belong to no object.</summary>
+    /// <summary>Records in the logs of collections.</summary>
+    public long LogRecords { get; internal set; }
+
+    /// <summary>Block maps, omap entries and log records that belong to nothing.</summary>
     public long Orphans { get; internal set; }
 
     /// <summary>Of <see cref="Orphans"/>, those that were removed.</summary>

@@ -70,6 +70,12 @@ internal sealed class TransactionCheck(IStoreView view)
                 continue;
             }
 
+            if (step.Code is TransactionCode.AppendLog or TransactionCode.TrimLog)
+            {
+                CheckLog(i, in step);
+                continue;
+            }
+
             CheckStep(i, in step);
             if (needsExistence)
             {
@@ -107,6 +113,14 @@ internal sealed class TransactionCheck(IStoreView view)
         if (step.Code is TransactionCode.Clone or TransactionCode.CloneRange or TransactionCode.Move && step.Destination is null)
         {
             Refuse(index, in step, "names no destination");
+        }
+    }
+
+    private static void CheckLog(int index, in TransactionStep step)
+    {
+        if (step.Value.Length > StoreLimits.LargestLogRecord || step.Offset < 0)
+        {
+            throw new ArgumentException($"step {index}: {step.Code} of {step.Collection} with {step.Value.Length} bytes at {step.Offset}; records end at {StoreLimits.LargestLogRecord}");
         }
     }
 

@@ -173,6 +173,9 @@ internal sealed class PgLog
 
     public IReadOnlyCollection<DuplicateEntry> Duplicates => _duplicates;
 
+    /// <summary>The oldest operation known beyond the log's tail.</summary>
+    public bool TryPeekDuplicate(out DuplicateEntry oldest) => _duplicates.TryPeek(out oldest);
+
     public void Add(PgLogEntry entry)
     {
         Invariant.Holds(_entries.Count == 0 || entry.Version > _entries[^1].Version, "a log entry is not newer than the one before it");
@@ -304,15 +307,5 @@ internal sealed class PgLog
         int at = IndexAfter(since);
         PgVersion tail = at > 0 ? _entries[at - 1].Version : logTail;
         return new LogSegment(tail, _entries.GetRange(at, _entries.Count - at), withDuplicates ? [.. _duplicates] : []);
-    }
-
-    // Keys in the omap of the PG's meta object: a letter, then the version big-endian, so that they sort as versions do.
-    public static byte[] Key(char letter, PgVersion version)
-    {
-        var key = new byte[13];
-        key[0] = (byte)letter;
-        BinaryPrimitives.WriteUInt32BigEndian(key.AsSpan(1), version.Epoch.Value);
-        BinaryPrimitives.WriteUInt64BigEndian(key.AsSpan(5), version.Number);
-        return key;
     }
 }

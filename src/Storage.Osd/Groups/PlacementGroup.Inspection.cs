@@ -77,61 +77,42 @@ internal sealed partial class PlacementGroup
 
         var reader = new WireReader(bytes.Span);
         PgInfo info = PgInfo.Decode(ref reader);
+        var log = new PgLog();
+        PgLogRecord.Load(_host.Store, _collection, log, info, new Queue<PgLogMark>());
         return info.LastUpdate != _info.LastUpdate || info.LogTail != _info.LogTail || info.LastEpochStarted != _info.LastEpochStarted
-            || info.IsComplete != _info.IsComplete || info.BackfillCursor != _info.BackfillCursor
-            ? $"on disk the copy has log {info.LogTail}..{info.LastUpdate}, started {info.LastEpochStarted}, complete {info.IsComplete} {info.BackfillCursor}; "
-                + $"in memory {_info.LogTail}..{_info.LastUpdate}, {_info.LastEpochStarted}, {_info.IsComplete} {_info.BackfillCursor}"
-            : null;
+            || info.IsComplete != _info.IsComplete || info.BackfillCursor != _info.BackfillCursor || info.Objects != _info.Objects || info.Bytes != _info.Bytes
+            ? $"on disk the copy has log {info.LogTail}..{info.LastUpdate}, started {info.LastEpochStarted}, complete {info.IsComplete} {info.BackfillCursor}, {info.Objects} objects, {info.Bytes} bytes; "
+                + $"in memory {_info.LogTail}..{_info.LastUpdate}, {_info.LastEpochStarted}, {_info.IsComplete} {_info.BackfillCursor}, {_info.Objects}, {_info.Bytes}"
+            : CompareLog(log);
     }
 
-    private string? CompareRecords()
+    private string? CompareLog(PgLog stored)
     {
-        var records = new List<KeyValuePair<ReadOnlyMemory<byte>, ReadOnlyMemory<byte>>>();
-        _host.Store.ListOmap(_collection, MetaObject, default, int.MaxValue, records);
-        int entries = 0, missing = 0;
-        var duplicates = new HashSet<StoredOperation>();
-        foreach ((ReadOnlyMemory<byte> key, ReadOnlyMemory<byte> value) in records)
+        for (int i = 0; i < Math.Min(stored.Count, _log.Count); i++)
         {
-            var keyReader = new WireReader(key.Span[1..]);
-            var valueReader = new WireReader(value.Span);
-            switch ((char)key.Span[0])
+            PgLogEntry entry = stored.Entries[i];
+            PgLogEntry known = _log.Entries[i];
+            if (known.Version != entry.Version || known.Operation != entry.Operation || known.Object != entry.Object || known.Kind != entry.Kind
+                || !known.Clones.AsSpan().SequenceEqual(entry.Clones))
             {
-                case 'L':
-                    PgLogEntry stored = PgLogEntry.Decode(ref valueReader);
-                    if (entries >= _log.Count || _log.Entries[entries].Version != stored.Version || _log.Entries[entries].Operation != stored.Operation
-                        || _log.Entries[entries].Object != stored.Object || _log.Entries[entries].Kind != stored.Kind
-                        || !_log.Entries[entries].Clones.AsSpan().SequenceEqual(stored.Clones))
-                    {
-                        return $"log entry {stored.Version} of {stored.Object} is on disk and not in memory";
-                    }
-
-                    entries++;
-                    break;
-                case 'M':
-                    ObjectId id = ObjectId.Decode(ref keyReader);
-                    if (!_missing.TryGetValue(id, out PgVersion need) || need != valueReader.ReadPgVersion())
-                    {
-                        return $"{id} is missing on disk and not in memory";
-                    }
-
-                    missing++;
-                    break;
-                case 'D':
-                    duplicates.Add(new StoredOperation(valueReader.ReadUInt64(), valueReader.ReadUInt64()));
-                    break;
-                default:
-                    break;
+                return $"log entry {entry.Version} of {entry.Object} is on disk and not in memory";
             }
         }
 
-        if (entries != _log.Count || missing != _missing.Count)
+        if (stored.Count != _log.Count)
         {
-            return $"{entries} log entries and {missing} missing objects are on disk, {_log.Count} and {_missing.Count} in memory";
+            return $"{stored.Count} log entries are on disk, {_log.Count} in memory";
         }
 
+        // What the disk still has beyond these is forgotten piece by piece.
+        while (stored.TryDropDuplicate(_host.Options.DuplicateEntries, out _))
+        {
+        }
+
+        var duplicates = new HashSet<DuplicateEntry>(stored.Duplicates);
         foreach (DuplicateEntry duplicate in _log.Duplicates)
         {
-            if (!duplicates.Contains(new StoredOperation(duplicate.Operation.Client, duplicate.Operation.Sequence)))
+            if (!duplicates.Contains(duplicate))
             {
                 return $"operation {duplicate.Operation} of {duplicate.Version}, beyond the log, is in memory and not on disk";
             }
@@ -147,10 +128,32 @@ internal sealed partial class PlacementGroup
             : null;
     }
 
+    private string? CompareRecords()
+    {
+        var records = new List<KeyValuePair<ReadOnlyMemory<byte>, ReadOnlyMemory<byte>>>();
+        _host.Store.ListOmap(_collection, MetaObject, default, int.MaxValue, records);
+        int missing = 0;
+        foreach ((ReadOnlyMemory<byte> key, ReadOnlyMemory<byte> value) in records)
+        {
+            var keyReader = new WireReader(key.Span[1..]);
+            var valueReader = new WireReader(value.Span);
+            if ((char)key.Span[0] == 'M')
+            {
+                ObjectId id = ObjectId.Decode(ref keyReader);
+                if (!_missing.TryGetValue(id, out PgVersion need) || need != valueReader.ReadPgVersion())
+                {
+                    return $"{id} is missing on disk and not in memory";
+                }
+
+                missing++;
+            }
+        }
+
+        return missing != _missing.Count ? $"{missing} missing objects are on disk, {_missing.Count} in memory" : null;
+    }
+
     // What no client asked for has no id of its own.
     private bool IsRecognised(Storage.Messaging.OperationId operation) => operation.Client == 0 || _log.TryFindOperation(operation, out _);
-
-    private readonly record struct StoredOperation(ulong Client, ulong Sequence);
 
     private string? CompareObjects()
     {

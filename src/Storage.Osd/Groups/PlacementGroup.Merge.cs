@@ -131,9 +131,9 @@ internal sealed partial class PlacementGroup
         }
 
         List<PgLogEntry> divergent = _log.RemoveAfter(common);
-        foreach (PgLogEntry entry in divergent)
+        if (divergent.Count > 0)
         {
-            _transaction.RemoveOmap(_collection, MetaObject, PgLog.Key('L', entry.Version));
+            PersistCut(_transaction, common);
         }
 
         var latest = new Dictionary<ObjectId, PgVersion>();
@@ -306,6 +306,7 @@ internal sealed partial class PlacementGroup
         _findings.Clear();
         UpdateScrubErrors();
         _transaction.ClearOmap(_collection, MetaObject);
+        ForgetLogOnDisk(_transaction);
         _info.IsComplete = false;
         _info.BackfillCursor = null;
         _info.LogTail = segment.Tail;

@@ -467,6 +467,7 @@ internal sealed partial class PlacementGroup
     private void LearnScrubState()
     {
         bool missed = false;
+        (long last, long lastDeep) = (_info.LastScrub, _info.LastDeepScrub);
         foreach (PeerState peer in _peers.Values)
         {
             if (peer.HasInfo && peer.Exists)
@@ -479,6 +480,12 @@ internal sealed partial class PlacementGroup
 
         _info.LastScrub = _info.LastScrub == 0 ? _host.UnixMilliseconds : _info.LastScrub;
         _info.LastDeepScrub = _info.LastDeepScrub == 0 ? _host.UnixMilliseconds : _info.LastDeepScrub;
+        if (last != _info.LastScrub || lastDeep != _info.LastDeepScrub)
+        {
+            PersistInfo(_transaction);
+            SubmitMeta(_transaction);
+        }
+
         if (missed)
         {
             RequestScrub(new ScrubWish(false, true, false, OsdId.None));

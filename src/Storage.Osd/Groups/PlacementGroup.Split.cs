@@ -196,26 +196,21 @@ internal sealed partial class PlacementGroup
     // Takes what went to the children out of log, duplicates, missing set and what is known to be bad.
     private void KeepOwn()
     {
-        foreach (DuplicateEntry duplicate in _log.Duplicates)
-        {
-            if (!Holds(duplicate.Hash))
-            {
-                _transaction.RemoveOmap(_collection, MetaObject, PgLog.Key('D', duplicate.Version));
-            }
-        }
-
         var own = new PgLog();
         _log.CopyTo(own, Id.Seed, _hashBits);
+        bool changed = own.Duplicates.Count != _log.Duplicates.Count;
         for (int i = 0; i < own.Count; i++)
         {
-            if (!ReferenceEquals(own.Entries[i], _log.Entries[i]))
-            {
-                PersistEntry(_transaction, own.Entries[i]);
-            }
+            changed |= !ReferenceEquals(own.Entries[i], _log.Entries[i]);
         }
 
         _log.Clear();
         own.CopyTo(_log, Id.Seed, _hashBits);
+        if (changed)
+        {
+            RewriteLog(_transaction);
+        }
+
         foreach (ObjectId id in _missing.Keys.Where(id => !Holds(id.Hash)).ToArray())
         {
             ClearMissing(_transaction, id);

@@ -156,12 +156,7 @@ internal sealed partial class PlacementGroup
 
         _transaction.Append(write.Transaction);
         SnapshotIndex.Follow(_host.Store, _transaction, _collection, id, write.Transaction);
-        PersistEntry(_transaction, write.Entry);
-        PgVersion tail = _info.LogTail;
-        _info.LogTail = write.Counts.TrimTo > tail ? write.Counts.TrimTo : tail;
-        PersistInfo(_transaction);
-        _info.LogTail = tail;
-        TrimKeys(_transaction, write.Counts.TrimTo);
+        AppendWrite(_transaction, write.Entry, write.Counts.TrimTo > _info.LogTail ? write.Counts.TrimTo : _info.LogTail);
         if (!TrySubmit(_transaction, CommitKind.LocalWrite, version: version))
         {
             _info.LastUpdate = before;
@@ -170,6 +165,7 @@ internal sealed partial class PlacementGroup
             return false;
         }
 
+        _forgetBefore = 0;
         _scrub?.OnWrite(id, _info.Objects - objects, _info.Bytes - bytes);
         _log.Add(write.Entry);
         NoteRecounted(id, _info.Objects - objects, _info.Bytes - bytes);
@@ -500,51 +496,6 @@ internal sealed partial class PlacementGroup
         return Mutations.Active(Mutation.TrimsTooFar) ? _info.LastUpdate : to <= _committedTo ? to : PgVersion.Zero;
     }
 
-    private void TrimKeys(Transaction transaction, PgVersion to)
-    {
-        if (to <= _info.LogTail)
-        {
-            return;
-        }
-
-        transaction.RemoveOmapRange(_collection, MetaObject, PgLog.Key('L', PgVersion.Zero), PgLog.Key('L', new PgVersion(to.Epoch, to.Number + 1)));
-        int count = _log.IndexAfter(to);
-        int added = 0;
-        for (int i = 0; i < count; i++)
-        {
-            PgLogEntry entry = _log.Entries[i];
-            if (entry.IsClients)
-            {
-                added++;
-                PersistDuplicate(transaction, new DuplicateEntry(entry.Operation, entry.Version, entry.Object.Hash));
-            }
-        }
-
-        if (_log.Duplicates.Count + added > _host.Options.DuplicateEntries)
-        {
-            // All duplicates up to the newest one that goes lie before it in key order.
-            int surplus = _log.Duplicates.Count + added - _host.Options.DuplicateEntries;
-            DuplicateEntry last = _log.Duplicates.Take(surplus).LastOrDefault();
-            transaction.RemoveOmapRange(_collection, MetaObject, PgLog.Key('D', PgVersion.Zero), PgLog.Key('D', new PgVersion(last.Version.Epoch, last.Version.Number + 1)));
-        }
-    }
-
-    private void TrimLog(PgVersion to)
-    {
-        if (to <= _info.LogTail)
-        {
-            return;
-        }
-
-        _host.Reached(RarePath.LogTrimmed);
-        _log.Trim(to);
-        _info.LogTail = to;
-        while (_log.TryDropDuplicate(_host.Options.DuplicateEntries, out _))
-        {
-            _host.Reached(RarePath.DuplicatesDropped);
-        }
-    }
-
     private void HandleReplicaWrite(OsdId from, ref WireReader reader, BufferSegment data)
     {
         if (from != Primary || !_replicaActive)
@@ -622,19 +573,14 @@ internal sealed partial class PlacementGroup
         }
 
         PgVersion before = _info.LastUpdate;
-        PgVersion tail = _info.LogTail;
         PgVersion trim = write.Counts.TrimTo <= before ? write.Counts.TrimTo : PgVersion.Zero;
         _transaction.Append(write.Transaction);
         SnapshotIndex.Follow(_host.Store, _transaction, _collection, write.Entry.Object, write.Transaction);
-        PersistEntry(_transaction, write.Entry);
-        TrimKeys(_transaction, trim);
         _info.LastUpdate = write.Entry.Version;
-        _info.LogTail = trim > tail ? trim : tail;
         (long objects, long bytes) = (_info.Objects, _info.Bytes);
         _info.Objects = write.Counts.Objects;
         _info.Bytes = write.Counts.Bytes;
-        PersistInfo(_transaction);
-        _info.LogTail = tail;
+        AppendWrite(_transaction, write.Entry, trim > _info.LogTail ? trim : _info.LogTail);
         if (!TrySubmit(_transaction, CommitKind.ReplicaWrite, write.Primary, write.Entry.Version))
         {
             _info.LastUpdate = before;
@@ -643,6 +589,7 @@ internal sealed partial class PlacementGroup
             return false;
         }
 
+        _forgetBefore = 0;
         foreach (ObjectId clone in _behindMissing)
         {
             _missing[clone] = write.Entry.Version;

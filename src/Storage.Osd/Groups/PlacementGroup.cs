@@ -57,7 +57,7 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
     private const string HistoryAttribute = "history";
     private const string RemovingAttribute = "removing";
 
-    /// <summary>Holds info, history, log and missing set. Client objects have a name, so this id is free; it sorts first.</summary>
+    /// <summary>Holds info, history and missing set; the log is the collection's. Client objects have a name, so this id is free; it sorts first.</summary>
     public static readonly ObjectId MetaObject = new("", 0, 0);
 
     private readonly IPlacementGroupHost _host;
@@ -178,7 +178,7 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
         }
 
         var group = new PlacementGroup(host, id, map, info, history);
-        group.LoadLog();
+        group.LoadRecords();
         return group;
     }
 
@@ -465,22 +465,6 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
         transaction.SetAttribute(_collection, MetaObject, HistoryAttribute, writer.ToArray());
     }
 
-    private void PersistEntry(Transaction transaction, PgLogEntry entry)
-    {
-        WireWriter writer = _host.Scratch();
-        entry.Encode(writer);
-        transaction.SetOmap(_collection, MetaObject, PgLog.Key('L', entry.Version), writer.ToArray());
-    }
-
-    private void PersistDuplicate(Transaction transaction, DuplicateEntry duplicate)
-    {
-        var value = new byte[20];
-        System.Buffers.Binary.BinaryPrimitives.WriteUInt64LittleEndian(value, duplicate.Operation.Client);
-        System.Buffers.Binary.BinaryPrimitives.WriteUInt64LittleEndian(value.AsSpan(8), duplicate.Operation.Sequence);
-        System.Buffers.Binary.BinaryPrimitives.WriteUInt32LittleEndian(value.AsSpan(16), duplicate.Hash);
-        transaction.SetOmap(_collection, MetaObject, PgLog.Key('D', duplicate.Version), value);
-    }
-
     private byte[] ObjectKey(char letter, ObjectId id)
     {
         WireWriter writer = _host.Scratch();
@@ -517,23 +501,17 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
         }
     }
 
-    private void LoadLog()
+    private void LoadRecords()
     {
-        var duplicates = new List<DuplicateEntry>();
         foreach ((ReadOnlyMemory<byte> key, ReadOnlyMemory<byte> value) in _host.Store.AllOmap(_collection, MetaObject))
         {
             LoadOmap(key.Span, value.Span);
         }
 
+        LoadLog();
         if (_receiving.Count > 0)
         {
             DropReceived();
-        }
-
-        PgVersion head = _log.Count > 0 ? _log.Entries[^1].Version : _info.LogTail;
-        if (head != _info.LastUpdate)
-        {
-            throw new MalformedDataException($"pg {Id}: the log ends at {head}, the info says {_info.LastUpdate}");
         }
     }
 
@@ -547,18 +525,8 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
                 _damaged.Add(ObjectId.Decode(ref keyReader));
                 _host.Counters.ReadErrors++; // as good as met now
                 break;
-            case 'D' when Mutations.Active(Mutation.DuplicatesLostAtRestart):
-                break;
-            case 'D':
-                _log.AddDuplicate(new DuplicateEntry(
-                    new OperationId(valueReader.ReadUInt64(), valueReader.ReadUInt64()),
-                    new PgVersion(
-                        new Epoch(System.Buffers.Binary.BinaryPrimitives.ReadUInt32BigEndian(key[1..])),
-                        System.Buffers.Binary.BinaryPrimitives.ReadUInt64BigEndian(key[5..])),
-                    valueReader.ReadUInt32()));
-                break;
-            case 'L':
-                _log.Add(PgLogEntry.Decode(ref valueReader));
+            case 'D' or 'L':
+                LoadOldLog((char)key[0], key[1..], ref valueReader);
                 break;
             case 'M':
                 ObjectId missing = ObjectId.Decode(ref keyReader);

@@ -21,6 +21,12 @@ internal sealed class DurableGroups
             if (store.TryGetAttribute(collection, PlacementGroup.MetaObject, "info", out ReadOnlyMemory<byte> info))
             {
                 Add(collection, Decode(info));
+                var records = new List<ReadOnlyMemory<byte>>();
+                store.ReadLog(collection, records);
+                foreach (ReadOnlyMemory<byte> record in records)
+                {
+                    Add(collection, OfRecord(record));
+                }
             }
         }
     }
@@ -35,6 +41,10 @@ internal sealed class DurableGroups
             {
                 (found ??= []).Add((step.Collection, Decode(step.Value)));
             }
+            else if (step.Code == TransactionCode.AppendLog)
+            {
+                (found ??= []).Add((step.Collection, OfRecord(step.Value)));
+            }
         }
 
         return found;
@@ -48,6 +58,8 @@ internal sealed class DurableGroups
             group.LastUpdate > known.LastUpdate ? group.LastUpdate : known.LastUpdate,
             group.LastEpochStarted > known.LastEpochStarted ? group.LastEpochStarted : known.LastEpochStarted);
     }
+
+    private static DurableGroup OfRecord(ReadOnlyMemory<byte> record) => new(PgLogRecord.NewestOf(record.Span), Epoch.None);
 
     private static DurableGroup Decode(ReadOnlyMemory<byte> bytes)
     {

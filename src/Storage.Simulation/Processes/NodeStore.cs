@@ -82,6 +82,10 @@ internal sealed class NodeStore : IObjectStore, IStoreCompletion
     public bool ListObjects(CollectionId collection, ObjectId? from, int limit, List<ObjectId> objects) =>
         _inner.ListObjects(collection, from, limit, objects);
 
+    public LogRange GetLog(CollectionId collection) => _inner.GetLog(collection);
+
+    public void ReadLog(CollectionId collection, List<ReadOnlyMemory<byte>> records) => _inner.ReadLog(collection, records);
+
     void IStoreCompletion.OnCommitted(ulong token)
     {
         (IStoreCompletion? completion, ulong outerToken, List<(CollectionId Collection, DurableGroup Group)>? groups) = _pending.Dequeue();

@@ -74,7 +74,7 @@ public sealed class OfflineTests
         var file = new MemoryStream();
         (long objects, long bytes) = kit.Loop.Run(() => CollectionArchive.ExportAsync(store, C, file), TimeSpan.FromMinutes(1));
         Assert.True(objects > 1 && bytes > 10_000);
-        string before = StoreCompare.Describe(kit, store);
+        string before = WithoutIndexes(StoreCompare.Describe(kit, store));
         file.Position = 0;
         Assert.Throws<InvalidOperationException>(() => kit.Loop.Run(() => CollectionArchive.ImportAsync(store, file), TimeSpan.FromMinutes(1)));
         var t = new Transaction();
@@ -95,10 +95,13 @@ public sealed class OfflineTests
         file.Position = 0;
         (CollectionId collection, _, _) = kit.Loop.Run(() => CollectionArchive.ImportAsync(store, file), TimeSpan.FromMinutes(1));
         Assert.Equal(C, collection);
-        Assert.Equal(before, StoreCompare.Describe(kit, store));
+        Assert.Equal(before, WithoutIndexes(StoreCompare.Describe(kit, store)));
         kit.Close(store);
         kit.AssertNoLeaks();
     }
+
+    // The log of an imported collection begins with its first record; the other collection's stays as it was.
+    private static string WithoutIndexes(string text) => System.Text.RegularExpressions.Regex.Replace(text, @" log \d+\.\.\d+ ", " log ");
 
     [Theory]
     [InlineData(false)]

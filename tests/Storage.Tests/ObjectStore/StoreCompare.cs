@@ -13,6 +13,11 @@ internal static class StoreCompare
         foreach (CollectionId collection in store.ListCollections())
         {
             text.AppendLine($"collection {collection}");
+            LogRange log = store.GetLog(collection);
+            var records = new List<ReadOnlyMemory<byte>>();
+            store.ReadLog(collection, records);
+            Assert.Equal(log.Next - log.First, records.Count);
+            text.AppendLine($" log {log.First}..{log.Next} {string.Join(' ', records.Select(record => $"{record.Length}:{Convert.ToHexString(System.Security.Cryptography.MD5.HashData(record.Span))}"))}");
             var objects = new List<ObjectId>();
             ObjectId? from = null;
             while (true)

@@ -56,6 +56,12 @@ internal sealed class TransactionGenerator(Random random, StoreKit kit)
             return;
         }
 
+        if (random.Next(8) == 0)
+        {
+            AddToLog(t, c);
+            return;
+        }
+
         int kind = random.Next(100);
         bool exists = live.Contains((c, o));
         switch (kind)
@@ -145,6 +151,26 @@ internal sealed class TransactionGenerator(Random random, StoreKit kit)
                 break;
         }
     }
+
+    // Records of all sizes, so that segments fill up; trims that mostly keep the newest ones.
+    private void AddToLog(Transaction t, CollectionId c)
+    {
+        if (random.Next(5) == 0)
+        {
+            t.TrimLog(c, random.Next(12) == 0 ? long.MaxValue : random.Next(_records + 1));
+            return;
+        }
+
+        for (int i = random.Next(1, 12); i > 0; i--)
+        {
+            byte[] record = new byte[random.Next(10) == 0 ? random.Next(40_000) : random.Next(300)];
+            random.NextBytes(record);
+            t.AppendLog(c, record);
+            _records++;
+        }
+    }
+
+    private int _records;
 
     private long Offset() => random.Next(3) == 0 ? random.Next(600_000) : random.Next(100) * 4096L;
 

@@ -1,6 +1,7 @@
 using Storage.Cluster;
 using Storage.Coding;
 using Storage.Messaging;
+using Storage.ObjectStore;
 using Storage.Osd;
 using Storage.Reactor;
 using Storage.Tests.Osd.Kit;
@@ -145,6 +146,86 @@ public sealed class DuplicateTests
 
         Assert.Equal(done.Select(operation => (byte)operation.Sequence), cluster.Read("log")!);
         Assert.True(Enumerable.Range(0, 3).Where(cluster.IsAlive).Sum(osd => cluster.Daemon(osd).RarePaths[(int)RarePath.DuplicateBeyondLog]) > 0);
+    }
+
+    [Fact]
+    public void A_log_in_the_omap_of_an_older_disk_is_read_and_converted()
+    {
+        var cluster = new OsdCluster(3, configure: Short);
+        cluster.WaitClean();
+        var client = new RawClient(cluster);
+        var done = new List<(ulong Sequence, PgVersion Version)>();
+        for (ulong sequence = 1; sequence <= 40; sequence++)
+        {
+            done.Add((sequence, client.Append("log", sequence, (byte)sequence)));
+        }
+
+        for (int osd = 0; osd < 3; osd++)
+        {
+            cluster.Crash(osd);
+            int gone = osd;
+            cluster.RunUntil(() => !cluster.Monitor.Map.IsUp(new OsdId(gone)), "it is down");
+            WriteOldLog(cluster, osd);
+            cluster.Start(osd);
+            cluster.WaitClean();
+            var group = new CollectionId(cluster.Group);
+            var keys = new List<KeyValuePair<ReadOnlyMemory<byte>, ReadOnlyMemory<byte>>>();
+            cluster.Store(osd).ListOmap(group, PlacementGroup.MetaObject, default, 1000, keys);
+            Assert.DoesNotContain(keys, key => key.Key.Span[0] is (byte)'L' or (byte)'D');
+            Assert.Equal(0, cluster.Daemon(osd).RarePaths[(int)RarePath.BackfillStarted]);
+        }
+
+        foreach ((ulong sequence, PgVersion version) in done)
+        {
+            Assert.Equal(version, client.Append("log", sequence, (byte)sequence));
+        }
+
+        Assert.Equal(done.Select(operation => (byte)operation.Sequence), cluster.Read("log")!);
+    }
+
+    // As disks were before collections had logs: a letter and the version, big-endian, in the omap of the PG's object.
+    private static void WriteOldLog(OsdCluster cluster, int osd)
+    {
+        var store = new Storage.ObjectStore.Memory.MemoryObjectStore(cluster.Loop, new Random(1), cluster.Disk(osd));
+        var group = new CollectionId(cluster.Group);
+        Assert.True(store.TryGetAttribute(group, PlacementGroup.MetaObject, "info", out ReadOnlyMemory<byte> bytes));
+        var reader = new WireReader(bytes.Span);
+        PgInfo info = PgInfo.Decode(ref reader);
+        var log = new PgLog();
+        PgLogRecord.Load(store, group, log, info, new Queue<PgLogMark>());
+        Assert.True(log.Count > 0 && log.Duplicates.Count > 0);
+        var transaction = new Transaction();
+        transaction.TrimLog(group, long.MaxValue);
+        var writer = new WireWriter();
+        info.Encode(writer);
+        transaction.SetAttribute(group, PlacementGroup.MetaObject, "info", writer.ToArray());
+        foreach (PgLogEntry entry in log.Entries)
+        {
+            writer.Clear();
+            entry.Encode(writer);
+            transaction.SetOmap(group, PlacementGroup.MetaObject, OldKey('L', entry.Version), writer.ToArray());
+        }
+
+        foreach (DuplicateEntry duplicate in log.Duplicates)
+        {
+            writer.Clear();
+            writer.WriteUInt64(duplicate.Operation.Client);
+            writer.WriteUInt64(duplicate.Operation.Sequence);
+            writer.WriteUInt32(duplicate.Hash);
+            transaction.SetOmap(group, PlacementGroup.MetaObject, OldKey('D', duplicate.Version), writer.ToArray());
+        }
+
+        store.Submit(transaction, null, 0);
+        store.Close();
+    }
+
+    private static byte[] OldKey(char letter, PgVersion version)
+    {
+        var key = new byte[13];
+        key[0] = (byte)letter;
+        System.Buffers.Binary.BinaryPrimitives.WriteUInt32BigEndian(key.AsSpan(1), version.Epoch.Value);
+        System.Buffers.Binary.BinaryPrimitives.WriteUInt64BigEndian(key.AsSpan(5), version.Number);
+        return key;
     }
 
     [Fact]
