@@ -95,6 +95,7 @@ public sealed partial class MonitorDaemon
             if (peer.TrySend(MessageType.AdminRequest, _writer.WrittenSpan))
             {
                 call.SentTo = peer.Info.Id;
+                call.WasSent = true;
             }
         }
     }
@@ -129,11 +130,15 @@ public sealed partial class MonitorDaemon
             return;
         }
 
-        string reachable = string.Join(", ", Quorum().InQuorum.Select(name => "mon." + name));
+        string reachable = $"reachable monitors are {string.Join(", ", Quorum().InQuorum.Select(name => "mon." + name))} of {Monitors.Count}";
         call.Complete(
-            _raft!.Leader.IsNone || (call.SentTo == 0 && !call.IsAtLeader)
-                ? new RpcStatus(StatusCode.Unavailable, $"no quorum: reachable monitors are {reachable} of {Monitors.Count}")
-                : new RpcStatus(StatusCode.DeadlineExceeded, $"mon.{NameOf(_raft.Leader.Value)} did not answer {call.Method} in time; a change may still take effect"),
+            !call.WasSent && (_raft!.Leader.IsNone || !call.IsAtLeader)
+                ? new RpcStatus(StatusCode.Unavailable, $"no quorum: {reachable}")
+                : new RpcStatus(
+                    StatusCode.DeadlineExceeded,
+                    _raft!.Leader.IsNone
+                        ? $"no quorum: {reachable}; the last leader was given {call.Method} and did not answer: a change may still take effect, even after one that is made later"
+                        : $"mon.{NameOf(_raft.Leader.Value)} did not answer {call.Method} in time; a change may still take effect, even after one that is made later"),
             default);
     }
 
@@ -421,6 +426,9 @@ public sealed partial class MonitorDaemon
         public ulong SentTo { get; set; }
 
         public bool IsAtLeader { get; set; }
+
+        /// <summary>Some monitor was given it, and may carry it out however late that monitor hears of it.</summary>
+        public bool WasSent { get; set; }
     }
 
     // What another monitor handed on, so that the same request, sent again, is not carried out again.

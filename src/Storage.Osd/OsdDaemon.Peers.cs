@@ -354,6 +354,13 @@ public sealed partial class OsdDaemon
         }
         else if (type == OsdMessageType.Activate)
         {
+            if (!IsPresentInterval(in header))
+            {
+                // A copy of an interval that is over would take part in no other one: it never sees the end of its own.
+                _rarePaths.Reached(RarePath.ActivationOutdated);
+                return null;
+            }
+
             reader.ReadBoolean();
             reader.ReadEpoch();
             reader.ReadInt64();
@@ -371,6 +378,27 @@ public sealed partial class OsdDaemon
         }
 
         return null;
+    }
+
+    // Whether the interval that a sender had in its map goes on in ours. Where our maps do not tell, it asks again once it has our map.
+    private bool IsPresentInterval(in GroupHeader header)
+    {
+        for (Epoch epoch = header.Epoch; epoch < Map!.Epoch; epoch = epoch.Next)
+        {
+            if (_maps.MapAt(epoch) is not { } map || _maps.MapAt(epoch.Next) is not { } next || !map.Contains(header.Group) || !next.Contains(header.Group))
+            {
+                return false;
+            }
+
+            PgMapping mapping = map.Locate(header.Group);
+            PoolInfo before = map.FindPool(header.Group.Pool)!, after = next.FindPool(header.Group.Pool)!;
+            if (PlacementGroup.IntervalChanges(header.Group, map, next, before, after, mapping.Up, mapping.Acting, next.Locate(header.Group)))
+            {
+                return false;
+            }
+        }
+
+        return true;
     }
 
     private void Hold(IConnection connection, MessageType type, Epoch epoch, ReadOnlySpan<byte> body, BufferSegment data)

@@ -233,6 +233,9 @@ public enum RarePath
 
     /// <summary>Nobody knew a PG's whole past, so every OSD was asked.</summary>
     HistoryGapCovered,
+
+    /// <summary>A copy was to be begun for an interval that was over by then.</summary>
+    ActivationOutdated,
 }
 
 /// <summary>Counts of <see cref="RarePath"/>.</summary>

@@ -21,6 +21,7 @@ internal static class SimulateCommand
             DefaultValueFactory = _ => "default",
         };
         var follow = new Option<bool>("--follow") { Description = "Print every event as it happens." };
+        var watch = new Option<string?>("--watch") { Description = "Print every event and where the copies of a PG stand whenever that changes; of an object too, as in 1.3/name." };
         var standard = new Option<bool>("--standard") { Description = "Run the standard set of seeds of every scenario; fails if a named rare path is never reached." };
         var requireCoverage = new Option<bool>("--require-coverage") { Description = "Fail if these seeds never reach a named rare path." };
         var shrink = new Option<int>("--shrink") { Description = "Seconds to look for a smaller scenario that fails alike; 0 for none.", DefaultValueFactory = _ => 60 };
@@ -36,7 +37,7 @@ internal static class SimulateCommand
             "storage simulate --seeds 1..200 --jobs 2",
             "storage simulate --seeds 1..50 --scenario power")
         {
-            seed, seeds, jobs, scenario, keepGoing, follow, standard, requireCoverage, shrink,
+            seed, seeds, jobs, scenario, keepGoing, follow, watch, standard, requireCoverage, shrink,
 #if MUTATIONS
             mutation, mutations,
 #endif
@@ -82,7 +83,8 @@ internal static class SimulateCommand
                 Json = run.Json,
                 ShowProgress = !run.Json && !Console.IsOutputRedirected,
                 KeepGoing = run.Get(keepGoing),
-                Follow = run.Get(follow),
+                Follow = run.Get(follow) || run.Get(watch) is not null,
+                Watch = run.Get(watch),
                 RequiredCoverage = run.Get(requireCoverage) ? StandardRuns.Required : null,
                 ShrinkFor = TimeSpan.FromSeconds(Math.Clamp(run.Get(shrink), 0, 86_400)),
             };

@@ -149,9 +149,11 @@ internal sealed partial class PlacementGroup
             return IsPrimary;
         }
 
-        if (header.Interval != _history.SameIntervalSince && _history.IntervalUncertain && !IsPrimary && from == Primary && header.Interval < _history.SameIntervalSince)
+        if (header.Interval != _history.SameIntervalSince && _history.IntervalUncertain && !IsPrimary && from == Primary && header.Interval < _history.SameIntervalSince
+            && header.Epoch >= _history.SameIntervalSince)
         {
-            // We skipped maps and could not know when the interval began.
+            // We skipped maps and could not know when the interval began. The sender has the map that we went on with, so that it does not
+            // speak of an interval that was over by then; one who has not got it yet will ask again.
             _history.SameIntervalSince = header.Interval;
             _history.IntervalUncertain = false;
         }

@@ -8,6 +8,7 @@ internal sealed partial class PlacementGroup
 {
     private static readonly TimeSpan s_retry = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan s_strayRetry = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan s_askAgain = TimeSpan.FromSeconds(5);
 
     // Primary only. Everybody who was asked in this interval, ordered by number so that nothing depends on arrival.
     private readonly SortedDictionary<OsdId, PeerState> _peers = [];
@@ -15,6 +16,7 @@ internal sealed partial class PlacementGroup
     private OsdId _authority = OsdId.None;
     private OsdId[] _wanted = [];
     private TimeSpan _peeringSentAt;
+    private TimeSpan _askedAt;
     private TimeSpan _activateSentAt;
     private TimeSpan _leaseWaitUntil;
     private bool _selfActivated;
@@ -28,6 +30,7 @@ internal sealed partial class PlacementGroup
         _authority = OsdId.None;
         _selfActivated = false;
         _peeringSentAt = _host.Now;
+        _askedAt = _host.Now;
         PeeringStep();
     }
 
@@ -533,6 +536,19 @@ internal sealed partial class PlacementGroup
             else if (!HasUpThru())
             {
                 _host.RequestUpThru(Interval);
+            }
+        }
+
+        if (_phase is GroupPhase.GetInfo or GroupPhase.GetLog or GroupPhase.Activating && _host.Now - _askedAt >= s_askAgain)
+        {
+            // A connection that breaks is noticed. Who could not make anything of a question when it came, for want of maps, says nothing.
+            _askedAt = _host.Now;
+            foreach (PeerState peer in _peers.Values.ToArray())
+            {
+                if (_map.IsUp(peer.Osd))
+                {
+                    ResendPeering(peer.Osd);
+                }
             }
         }
 

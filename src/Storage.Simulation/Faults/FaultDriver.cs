@@ -84,6 +84,35 @@ internal sealed class FaultDriver
         }
     }
 
+    /// <summary>
+    /// Makes what an operator asked for true once more, some time after the end of all faults: a command that a monitor could not bring to a
+    /// leader may have taken effect late, after the one that was to undo it.
+    /// </summary>
+    public void Settle()
+    {
+        if (_cluster.NewestMap is not { } map)
+        {
+            return;
+        }
+
+        foreach (OsdNode osd in _cluster.Osds)
+        {
+            if (map.FindOsd(osd.Id) is { IsIn: false })
+            {
+                _cluster.Coverage.Count("operator.overtaken");
+                _out.Add(osd);
+                TakeIn(osd);
+            }
+        }
+
+        if (Pool is { } pool && _sizesChanged && (pool.Size < _cluster.Scenario.Size || pool.MinSize != Math.Min(2, _cluster.Scenario.Size)))
+        {
+            _cluster.Coverage.Count("operator.overtaken");
+            SetPool("size", Math.Max(_cluster.Scenario.Size, pool.Size));
+            SetPool("min_size", Math.Min(2, _cluster.Scenario.Size));
+        }
+    }
+
     private void Inject(Fault fault)
     {
         if (_isOver)
@@ -275,31 +304,37 @@ internal sealed class FaultDriver
         return all[pick % all.Length];
     }
 
-    // Every acknowledged write is on min_size disks at least. One copy may be bad if that leaves one, on one disk at a time.
-    private bool MayDamage(string name, OsdNode osd) => Pool is { MinSize: > 1 } && MayLoseCopy && _cluster.Destroyed.Count == 0 && !_cluster.HasDamage(name, osd);
+    // One copy may be bad, on one disk at a time, if enough others are whole. A write that an interval's end interrupts costs the copy that it
+    // reached: there it has overwritten what the log goes back to. That may happen on as many disks as the PG can be active without; whoever is
+    // left must not be the bad one. Nor may the only copy of a version be bad: a log may win whose newest entry nobody else has.
+    private bool MayDamage(string name, OsdNode osd) => Pool is { MinSize: > 1 } pool && MayLoseCopy && _cluster.Destroyed.Count == 0 && !_cluster.HasDamage(name, osd)
+        && Copies(osd, id => id.Name == name).All(copy => SameElsewhere(copy.Collection, copy.Object, osd) > pool.Size - pool.MinSize);
 
     // Where fewer copies were ever allowed, or the scenario asks for one, what was acknowledged may have a single one until all is clean.
     private bool MayLoseCopy => (_cluster.Scenario.MinSize >= 2 && !_sizesChanged) || _cluster.IsClean();
 
-    // A write that nobody was told of may have reached one disk only, and peering may have kept its log entry: with that disk the object
-    // is unfound until an operator decides. Whatever was acknowledged is on more disks; the checks between events see to that.
-    private bool HoldsAlone(OsdNode osd)
+    // A version may be on one disk only, and the log still name it: one that nobody was told of, or one whose other copies were overwritten by
+    // a write that was interrupted. With that disk the object is unfound until an operator decides. A copy that enough others have left
+    // behind is not missed.
+    private bool HoldsAlone(OsdNode osd) => Copies(osd, id => id.Name.Length > 0).Any(copy =>
+        SameElsewhere(copy.Collection, copy.Object, osd) == 0
+        && _cluster.Osds.Count(other => other != osd && other.VersionOf(copy.Collection, copy.Object) > osd.VersionOf(copy.Collection, copy.Object)) < _cluster.Scenario.MinSize);
+
+    private int SameElsewhere(CollectionId collection, ObjectId id, OsdNode osd) =>
+        _cluster.Osds.Count(other => other != osd && other.VersionOf(collection, id) == osd.VersionOf(collection, id));
+
+    private static List<(CollectionId Collection, ObjectId Object)> Copies(OsdNode osd, Predicate<ObjectId> which)
     {
+        var copies = new List<(CollectionId, ObjectId)>();
         var objects = new List<ObjectId>();
         foreach (CollectionId collection in osd.Store?.ListCollections() ?? [])
         {
             objects.Clear();
             osd.Store!.ListObjects(collection, null, int.MaxValue, objects);
-            foreach (ObjectId id in objects)
-            {
-                if (id.Name.Length > 0 && !_cluster.Osds.Any(other => other != osd && other.VersionOf(collection, id) >= osd.VersionOf(collection, id)))
-                {
-                    return true;
-                }
-            }
+            copies.AddRange(objects.Where(id => which(id)).Select(id => (collection, id)));
         }
 
-        return false;
+        return copies;
     }
 
     private void Destroy(OsdNode osd, TimeSpan away)

@@ -27,19 +27,23 @@ public sealed class SimulationRun
     private ClientNode? _reader;
     private bool _gaveUp;
     private bool _isGone;
+    private readonly string? _watched;
+    private GroupFollower? _groupFollower;
     private Exception? _broken;
 
     /// <summary>Creates a run.</summary>
     /// <param name="seed">Decides everything.</param>
     /// <param name="scenario">What it is made of.</param>
     /// <param name="follower">Told a line for each event, or null.</param>
-    public SimulationRun(ulong seed, Scenario scenario, Action<string>? follower = null)
+    /// <param name="watched">A PG, or a PG and an object in it (<c>1.3/name</c>): the follower is told where its copies stand, whenever that changed.</param>
+    public SimulationRun(ulong seed, Scenario scenario, Action<string>? follower = null, string? watched = null)
     {
         ArgumentNullException.ThrowIfNull(scenario);
         scenario.Validate();
         _seed = seed;
         _scenario = scenario.Vary(new Random(unchecked((int)(seed ^ (seed >> 32)) * 104729)));
         _trace.Follower = follower;
+        _watched = watched;
     }
 
     /// <summary>Runs to the end.</summary>
@@ -50,6 +54,7 @@ public sealed class SimulationRun
         FaultPlan drawn = FaultPlan.Draw(_scenario, new Random(random.Next()));
         FaultPlan plan = _scenario.Plan ?? drawn;
         var cluster = new SimulatedCluster(_scenario, random, _trace, _coverage);
+        _groupFollower = _watched is not null && _trace.Follower is { } follower ? new GroupFollower(cluster, _watched, follower) : null;
         string? failure = null;
         string stage = "forming the cluster";
         try
@@ -132,6 +137,7 @@ public sealed class SimulationRun
 
         // Clients go on for a while on the healed cluster, then end.
         RunFor(cluster, TimeSpan.FromSeconds(5));
+        driver.Settle();
         foreach (ClientNode client in clients)
         {
             client.Stop();
@@ -266,6 +272,12 @@ public sealed class SimulationRun
             [.. Enumerable.Range(0, _scenario.Objects).Select(ObjectWorkload.NameOf).Append("volume_directory").Select(name => remover.Do(() => remover.Workload!.RemoveAsync(name)))],
             TimeSpan.FromSeconds(30),
             "objects are not removed");
+        if (_gaveUp)
+        {
+            // The directory or a header of a volume may be among what was lost: nothing but a listing leads to its data any more.
+            AwaitAll(cluster, [remover.Do(remover.Workload!.RemoveAllAsync)], TimeSpan.FromSeconds(30), "what a listing shows is not removed");
+        }
+
         Await(cluster, () => FindLeak(cluster) is null, cluster.Loop.Now + TimeSpan.FromSeconds(60), "removed objects are left", () => FindLeak(cluster));
         cluster.Command("PoolRemove", new PoolRemoveRequest { Name = SimulatedCluster.PoolName, Confirmed = true }, ChangeReply.Parser);
         Await(
@@ -423,6 +435,7 @@ public sealed class SimulationRun
 
     private void ThrowIfBroken(SimulatedCluster cluster)
     {
+        _groupFollower?.Look();
         cluster.CheckInvariants();
         if (_broken is not null)
         {

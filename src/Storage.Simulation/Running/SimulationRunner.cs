@@ -26,6 +26,9 @@ public sealed record SimulationRequest
     /// <summary>Prints every event of the run as it happens; for a single seed.</summary>
     public bool Follow { get; init; }
 
+    /// <summary>With <see cref="Follow"/>: a PG, or a PG and an object in it (<c>1.3/name</c>), whose copies are printed whenever they changed; null for none.</summary>
+    public string? Watch { get; init; }
+
     /// <summary>Redraws a line of progress; for terminals.</summary>
     public bool ShowProgress { get; init; }
 
@@ -159,7 +162,7 @@ public static class SimulationRunner
         {
             while (TryTake(out ulong seed))
             {
-                SimulationResult result = new SimulationRun(seed, request.Scenario, request.Follow ? output.WriteLine : null).Execute();
+                SimulationResult result = new SimulationRun(seed, request.Scenario, request.Follow ? output.WriteLine : null, request.Watch).Execute();
                 lock (_lock)
                 {
                     Record(result);

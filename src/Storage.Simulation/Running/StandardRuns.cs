@@ -12,6 +12,7 @@ public static class StandardRuns
         ["osd.maps_skipped"] = "needs an OSD that is away for more map epochs than monitors keep",
         ["osd.life_ended_at_gap"] = "needs the same of an OSD that is up; PeeringTests go there",
         ["osd.history_gap_covered"] = "needs the same of every OSD at once; PeeringTests go there",
+        ["osd.activation_outdated"] = "needs an order to take part that comes later than the next interval's map; PeeringTests go there, and one run in hundreds",
         ["osd.group_incomplete"] = "needs the loss of every complete copy; what is lost shows as down first",
     };
 

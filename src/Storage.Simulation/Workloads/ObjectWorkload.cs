@@ -85,6 +85,16 @@ internal sealed class ObjectWorkload
         }
     }
 
+    /// <summary>Removes every object that a listing of the pool shows.</summary>
+    /// <returns>When all are gone.</returns>
+    public async Task RemoveAllAsync()
+    {
+        await foreach (ObjectId id in _client.EnumerateObjectsAsync(_pool, CancellationToken.None))
+        {
+            await RemoveAsync(id.Name);
+        }
+    }
+
     /// <summary>Name of an object of the scenario.</summary>
     /// <param name="index">Its number.</param>
     /// <returns>The name.</returns>

@@ -361,6 +361,38 @@ public sealed class PeeringTests
         cluster.AssertCopiesEqual(cluster.Group, ["a"]);
     }
 
+    // The pool is made larger and small again. A new member hears of that before the primary's order to take part in the larger one reaches it.
+    [Fact]
+    public void ACopyIsNotBegunForAnIntervalThatIsOver()
+    {
+        var cluster = new OsdCluster(3, size: 2, minSize: 1);
+        cluster.WaitClean();
+        Assert.Equal(ResultCode.Ok, cluster.Write("a", Bytes("one")));
+        OsdId[] acting = [.. cluster.Monitor.Map.Locate(cluster.Group).Acting];
+        int primary = acting[0].Value, third = 3 - acting.Sum(osd => osd.Value);
+        cluster.EditPool(pool => pool with { Size = 3 });
+        while (cluster.Daemon(primary).FindGroup(cluster.Group)!.Phase != GroupPhase.WaitActivate)
+        {
+            cluster.Loop.RunFor(TimeSpan.FromMicroseconds(50));
+        }
+
+        Assert.Null(cluster.Daemon(third).FindGroup(cluster.Group));
+        cluster.Network.Block($"host{primary}", $"host{third}");
+        cluster.RunUntil(() => cluster.Daemon(primary).FindGroup(cluster.Group)!.Phase == GroupPhase.Activating, "the order is on its way");
+        cluster.EditPool(pool => pool with { Size = 2 });
+        cluster.RunUntil(() => cluster.Daemon(third).Map!.Epoch == cluster.Monitor.Map.Epoch, "the third OSD has the map");
+        cluster.RunFor(0.2);
+        cluster.Network.Unblock($"host{primary}", $"host{third}");
+        cluster.WaitClean();
+        Assert.True(cluster.Reached(third, RarePath.ActivationOutdated) > 0);
+        Assert.Null(cluster.Daemon(third).FindGroup(cluster.Group));
+
+        cluster.EditPool(pool => pool with { Size = 3 });
+        cluster.RunUntil(() => cluster.Daemon(third).FindGroup(cluster.Group) is not null, "a copy for the interval that lasts");
+        cluster.WaitClean();
+        cluster.AssertCopiesEqual(cluster.Group, ["a"]);
+    }
+
     private static PastInterval Interval(uint first, uint last) => new(new Epoch(first), new Epoch(last), [new OsdId(0)], new Epoch(1));
 
     private static string Query(OsdCluster cluster) => cluster.Daemon(cluster.Primary(cluster.Group)).QueryJson(cluster.Group)!;
