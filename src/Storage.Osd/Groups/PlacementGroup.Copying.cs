@@ -529,6 +529,12 @@ internal sealed partial class PlacementGroup
     {
         bool first = (flags & FirstPiece) != 0, last = (flags & LastPiece) != 0 || (flags & RemovePiece) != 0;
         ObjectId target = first && last ? id : ReceivingOf(id);
+        bool hadPart = _receiving.ContainsKey(id);
+        if (hadPart && (target == id || (flags & RemovePiece) != 0))
+        {
+            ForgetPart(_transaction, id); // a sending that began before this one did not come to its end
+        }
+
         if ((flags & RemovePiece) != 0)
         {
             RemoveObject(_transaction, id);
@@ -581,6 +587,12 @@ internal sealed partial class PlacementGroup
 
         if (!applied)
         {
+            if (hadPart)
+            {
+                ForgetPart(_transaction, id); // what it takes up may be the room that is wanted
+                SubmitMeta(_transaction);
+            }
+
             SendPushReply(from, id, version, true, false);
             if (IsPrimary && _recovering.TryGetValue(id, out Recovery? recovery))
             {
@@ -726,12 +738,17 @@ internal sealed partial class PlacementGroup
         _host.Reached(RarePath.ReceivedPartsDropped);
         foreach (ObjectId id in _receiving.Keys)
         {
-            _transaction.Remove(_collection, ReceivingOf(id));
-            _transaction.RemoveOmap(_collection, MetaObject, ObjectKey('T', id));
+            ForgetPart(_transaction, id);
         }
 
         _receiving.Clear();
         SubmitMeta(_transaction);
+    }
+
+    private void ForgetPart(Transaction transaction, ObjectId id)
+    {
+        transaction.Remove(_collection, ReceivingOf(id));
+        transaction.RemoveOmap(_collection, MetaObject, ObjectKey('T', id));
     }
 
     private void CancelSending()

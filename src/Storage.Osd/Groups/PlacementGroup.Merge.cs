@@ -227,6 +227,11 @@ internal sealed partial class PlacementGroup
         if (version == PgVersion.Zero)
         {
             ClearMissing(_transaction, id);
+            if (_receiving.Remove(id))
+            {
+                ForgetPart(_transaction, id);
+            }
+
             if (!Mutations.Active(Mutation.DeleteNotRecovered))
             {
                 RemoveObject(_transaction, id);

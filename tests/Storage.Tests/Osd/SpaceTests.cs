@@ -77,6 +77,40 @@ public sealed class SpaceTests
         cluster.AssertCopiesEqual(cluster.Group, Enumerable.Range(0, 40).Select(i => $"object{i}"));
     }
 
+    // An object is received half when the disk is full, and by the time there is room it is so small that it comes in one piece.
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void WhatWasHalfReceivedDoesNotStayBesideTheObject(bool removed)
+    {
+        var cluster = new OsdCluster(3, configure: options => options with { LogEntries = 5, RecoveryChunkBytes = 16 << 10, BusyRecoveryChunkBytes = 16 << 10 });
+        cluster.WaitClean();
+        Assert.Equal(ResultCode.Ok, cluster.Write("large", new byte[600_000]));
+        for (int i = 0; i < 20; i++)
+        {
+            Assert.Equal(ResultCode.Ok, cluster.Write("other", new byte[100]));
+        }
+
+        int target = cluster.Monitor.Map.Locate(cluster.Group).Acting[1].Value;
+        cluster.Crash(target);
+        cluster.RunUntil(() => cluster.StateOf(cluster.Group).Contains("degraded", StringComparison.Ordinal), "degraded");
+        cluster.ReplaceDisk(target);
+        cluster.Monitor.Edit(new OsdId(target), info => info with { LostAt = cluster.Monitor.Map.Epoch.Next });
+        cluster.Disk(target).CapacityBytes = 400_000;
+        cluster.Start(target);
+        cluster.RunUntil(() => cluster.Reached(cluster.Primary(cluster.Group), RarePath.BackfillTooFull) > 0, "too full");
+        ResultCode result = removed
+            ? Remove(cluster, "large")
+            : cluster.Loop.Run(async () => (await cluster.Client.ExecuteAsync(OsdCluster.Pool, "large", new ObjectOperation().AddData(OperationCode.WriteFull, 0, new byte[10]))).Result, TimeSpan.FromSeconds(30));
+        Assert.Equal(ResultCode.Ok, result);
+        cluster.Disk(target).CapacityBytes = 1 << 30;
+        cluster.WaitClean();
+        cluster.AssertCopiesEqual(cluster.Group, ["large", "other"]);
+        var objects = new List<ObjectId>();
+        cluster.Store(target).ListObjects(new CollectionId(cluster.Group), null, int.MaxValue, objects);
+        Assert.Equal(removed ? ["other"] : new[] { "large", "other" }, objects.Where(id => id.Name.Length > 0).Select(id => id.Name).Order(StringComparer.Ordinal));
+    }
+
     [Fact]
     public void AStrayCopyIsRemovedInStepsAlsoAcrossARestart()
     {
