@@ -102,6 +102,11 @@ internal sealed class ObjectPart
         }
         else
         {
+            if (result == ResultCode.Blocklisted)
+            {
+                _request!.Volume.OnFenced();
+            }
+
             End(result, failure);
         }
     }

@@ -29,17 +29,28 @@ public sealed class Volume
     private readonly List<ObjectPart> _stale = [];
     private bool _learning;
 
+    // Writes that wait for the exclusive lock.
+    private readonly Queue<VolumeRequest> _waitingForLock = new();
+
     /// <summary>Opens a volume.</summary>
     /// <param name="client">The client; this volume is used on its loop.</param>
     /// <param name="info">From <see cref="VolumeStore"/>.</param>
     /// <param name="snapshots">What writes say of the volume's snapshots; null if it takes no part in any.</param>
     /// <param name="store">Where a newer list of snapshots comes from; null if there are none.</param>
-    public Volume(IObjectClient client, VolumeInfo info, SnapshotContext? snapshots = null, VolumeStore? store = null)
+    /// <param name="exclusive">The lock that every write rests on, this volume's alone; null to write without one.</param>
+    public Volume(IObjectClient client, VolumeInfo info, SnapshotContext? snapshots = null, VolumeStore? store = null, VolumeLock? exclusive = null)
     {
         _client = client;
         _store = store;
         Info = info;
         Snapshots = snapshots;
+        Lock = exclusive;
+        if (exclusive is not null)
+        {
+            exclusive.Changed = OnLockChanged;
+            exclusive.Drain = FlushAsync;
+            exclusive.IsNeeded = () => _waitingForLock.Count > 0;
+        }
     }
 
     /// <summary>Zeroes to send and write; never written to.</summary>
@@ -53,6 +64,12 @@ public sealed class Volume
 
     /// <summary>It is a snapshot: writes are refused with <see cref="ResultCode.NotPermitted"/>.</summary>
     public bool IsReadOnly => Info.Snapshot is not null;
+
+    /// <summary>The lock of the command that changes the volume as a whole; null outside of one.</summary>
+    internal MaintenanceLock? Maintenance { get; set; }
+
+    /// <summary>The lock that writes rest on: taken at the first of them. Null if it is written to without one.</summary>
+    public VolumeLock? Lock { get; }
 
     /// <summary>What operations say of the volume's snapshots.</summary>
     internal SnapshotContext? Snapshots { get; private set; }
@@ -203,6 +220,25 @@ public sealed class Volume
         }
     }
 
+    /// <summary>The lock's owner is fenced: nothing that this volume writes counts any more.</summary>
+    internal void OnFenced() => Lock?.OnFenced();
+
+    private void OnLockChanged(ResultCode result, Exception? failure)
+    {
+        for (int i = _waitingForLock.Count; i > 0 && (result != ResultCode.Ok || Lock!.AllowsWrites); i--)
+        {
+            VolumeRequest request = _waitingForLock.Dequeue();
+            if (result == ResultCode.Ok)
+            {
+                request.Advance();
+            }
+            else
+            {
+                request.Refuse(result, failure);
+            }
+        }
+    }
+
     internal ObjectPart RentPart() => _parts.TryPop(out ObjectPart? part) ? part : new ObjectPart();
 
     internal void Return(ObjectPart part)
@@ -231,7 +267,7 @@ public sealed class Volume
         }
 
         part.Start(request, _client, Info.PoolId, cached.Name!, new OperationContext(
-            request.IsWrite || IsReadOnly ? Snapshots : null, Info.Snapshot?.Id, evenIfFull), cancellation);
+            request.IsWrite || IsReadOnly ? Snapshots : null, Info.Snapshot?.Id, evenIfFull, request.IsWrite && Lock is { } held ? held.Owner : 0), cancellation);
     }
 
     internal void OnWriteFinished(VolumeRequest request)
@@ -266,6 +302,12 @@ public sealed class Volume
             return new ValueTask<ResultCode>(ResultCode.NotPermitted);
         }
 
+        bool isWrite = kind is not (RequestKind.Read or RequestKind.Extents);
+        if (isWrite && Lock is { State: VolumeLockState.Lost } lost)
+        {
+            return new ValueTask<ResultCode>(lost.Failure);
+        }
+
         VolumeRequest request = RentRequest();
         request.Prepare(kind, offset, length, data, read, extents, cancellation);
         if (request.IsWrite)
@@ -275,7 +317,16 @@ public sealed class Volume
         }
 
         ValueTask<ResultCode> task = request.Task;
-        request.Advance();
+        if (isWrite && Lock is { AllowsWrites: false } exclusive)
+        {
+            _waitingForLock.Enqueue(request);
+            exclusive.Want();
+        }
+        else
+        {
+            request.Advance();
+        }
+
         return task;
     }
 }

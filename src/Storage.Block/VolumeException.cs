@@ -20,6 +20,9 @@ public enum VolumeProblem
 
     /// <summary>The volume has snapshots, which go first.</summary>
     HasSnapshots,
+
+    /// <summary>Somebody else holds the exclusive lock.</summary>
+    InUse,
 }
 
 /// <summary>A request about a volume cannot be met; the message says why in terms of what was asked.</summary>

@@ -96,6 +96,15 @@ internal sealed class VolumeRequest(Volume volume) : IValueTaskSource<ResultCode
         }
     }
 
+    /// <summary>Ends it before any part was sent.</summary>
+    public void Refuse(ResultCode result, Exception? failure)
+    {
+        _result = result;
+        _failure = failure;
+        _cursor = _end;
+        Advance();
+    }
+
     public void OnPartCompleted(ObjectPart part, ResultCode result, Exception? failure)
     {
         _outstanding--;

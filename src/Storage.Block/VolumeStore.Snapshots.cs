@@ -10,7 +10,7 @@ public sealed partial class VolumeStore
 {
     private const int GroupsUnderWay = 64;
 
-    private ISnapshotAuthority Authority => _authority ?? throw new InvalidOperationException("this store was made without the monitors' snapshot authority");
+    private IVolumeAuthority Authority => _authority ?? throw new InvalidOperationException("this store was made without the monitors' snapshot authority");
 
     /// <summary>Takes a snapshot: what was acknowledged before this call began is in it, what is written after it returned is not. Writers go on
     /// meanwhile. May be called again after it was interrupted.</summary>
@@ -82,8 +82,7 @@ public sealed partial class VolumeStore
         await ChangeHeaderAsync(volume, info => info with { Snapshots = info.Snapshots.Without(snapshot.Id) }, cancellation);
     }
 
-    /// <summary>Makes a volume what it was at a snapshot, its size included. Nobody should be writing to it: what is written meanwhile may or may
-    /// not stay. Newer snapshots stay as they are. May be called again after it was interrupted.</summary>
+    /// <summary>Makes a volume what it was at a snapshot, its size included. Takes the exclusive lock for it. Newer snapshots stay as they are. May be called again after it was interrupted.</summary>
     /// <param name="name">The volume with the snapshot.</param>
     /// <param name="progress">Told the share done, 0 to 1; may be null.</param>
     /// <param name="cancellation">Stops; the volume is then partly rolled back.</param>
@@ -93,12 +92,20 @@ public sealed partial class VolumeStore
     {
         string wanted = NeedSnapshot(name);
         VolumeName whole = name with { Snapshot = null };
-        Volume volume = await OpenAsync(whole, cancellation);
+        Volume volume = await OpenAsync(whole, null, cancellation);
         VolumeSnapshot snapshot = AtSnapshot(volume.Info, wanted).Snapshot!;
         long objects = Math.Max(volume.Info.ObjectCount, (volume.Info with { Size = snapshot.Size }).ObjectCount);
-        await ForEachObjectAsync(
-            volume, 0, objects, () => new ObjectOperation().Add(OperationCode.Rollback, (long)snapshot.Id), "roll back", progress, cancellation);
-        return await ChangeHeaderAsync(whole, info => info with { Size = snapshot.Size }, cancellation);
+        VolumeInfo after = volume.Info;
+        await RunLockedAsync(
+            volume,
+            async () =>
+            {
+                await ForEachObjectAsync(
+                    volume, 0, objects, () => new ObjectOperation().Add(OperationCode.Rollback, (long)snapshot.Id), "roll back", progress, cancellation);
+                after = await ChangeHeaderAsync(whole, info => info with { Size = snapshot.Size }, cancellation);
+            },
+            cancellation);
+        return after;
     }
 
     /// <summary>Reads the header again because an OSD refused what an open volume knows of its snapshots.</summary>
@@ -228,7 +235,7 @@ public sealed partial class VolumeStore
         {
             SnapshotContext? used = volume.Snapshots;
             using OperationResult result = await _client.ExecuteAsync(
-                volume.Info.PoolId, volume.Info.DataObject(index), operation, new OperationContext(used, EvenIfFull: true), cancellation);
+                volume.Info.PoolId, volume.Info.DataObject(index), operation, new OperationContext(used, EvenIfFull: true, LockOwner: volume.Maintenance?.Owner ?? 0), cancellation);
             if (result.Result != ResultCode.StaleSnapshots)
             {
                 return result.Result;

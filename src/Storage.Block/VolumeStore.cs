@@ -20,20 +20,23 @@ public sealed partial class VolumeStore
     private readonly IObjectClient _client;
     private readonly TimeProvider _time;
     private readonly Random _random;
-    private readonly ISnapshotAuthority? _authority;
+    private readonly IVolumeAuthority? _authority;
 
     /// <summary>Creates the store.</summary>
     /// <param name="client">The client.</param>
     /// <param name="time">For times of creation.</param>
     /// <param name="random">For volume ids.</param>
-    /// <param name="authority">The monitors; null where no snapshots are taken or removed.</param>
-    public VolumeStore(IObjectClient client, TimeProvider time, Random random, ISnapshotAuthority? authority = null)
+    /// <param name="authority">The monitors; null where no snapshots are taken or removed and no locks are used.</param>
+    public VolumeStore(IObjectClient client, TimeProvider time, Random random, IVolumeAuthority? authority = null)
     {
         _authority = authority;
         _client = client;
         _time = time;
         _random = random;
     }
+
+    /// <summary>The pace of exclusive locks.</summary>
+    public VolumeLockTimes LockTimes { get; init; } = new();
 
     /// <summary>Creates an empty volume; takes no space until it is written to.</summary>
     /// <param name="name">Its name, without a snapshot.</param>
@@ -93,10 +96,12 @@ public sealed partial class VolumeStore
 
     /// <summary>Opens a volume.</summary>
     /// <param name="name">Its name.</param>
+    /// <param name="holder">Who writes, as others are to see it, and the same at each start: writes then rest on the exclusive lock, which is to be
+    /// given up at the end (<see cref="VolumeLock.ReleaseAsync"/>). Null writes without a lock.</param>
     /// <param name="cancellation">Gives up.</param>
     /// <returns>The volume, to be used on the client's loop.</returns>
     /// <exception cref="VolumeException">There is no such volume, or it is being removed.</exception>
-    public async ValueTask<Volume> OpenAsync(VolumeName name, CancellationToken cancellation = default)
+    public async ValueTask<Volume> OpenAsync(VolumeName name, string? holder = null, CancellationToken cancellation = default)
     {
         // The barrier before the list: nothing that was published up to it is left out.
         PoolInfo pool = await FindPoolAsync(name, cancellation);
@@ -106,7 +111,8 @@ public sealed partial class VolumeStore
             throw new VolumeException(VolumeProblem.Removing, $"volume {name} is being removed");
         }
 
-        return new Volume(_client, info, await MakeContextAsync(info, pool.SnapshotBarrier, cancellation), this);
+        VolumeLock? exclusive = holder is null || name.Snapshot is not null ? null : new VolumeLock(_client, info, Authority, _time, NewLockOwner(), holder, LockTimes);
+        return new Volume(_client, info, await MakeContextAsync(info, pool.SnapshotBarrier, cancellation), this, exclusive);
     }
 
     /// <summary>Lists the volumes of a pool.</summary>
@@ -155,8 +161,7 @@ public sealed partial class VolumeStore
         RefuseSnapshot(name);
         PoolInfo pool = await FindPoolAsync(name, cancellation);
         string id = await FindIdAsync(pool, name, cancellation);
-        VolumeInfo? info = await ReadHeaderAsync(pool, name, id, cancellation);
-        if (info is not null)
+        if (await ReadHeaderAsync(pool, name, id, cancellation) is { } info)
         {
             if (info.Snapshots.All.Count > 0)
             {
@@ -165,15 +170,22 @@ public sealed partial class VolumeStore
                     $"volume {name} has {info.Snapshots.All.Count} snapshots ({string.Join(", ", info.Snapshots.All.Take(5).Select(snapshot => snapshot.Name))}{(info.Snapshots.All.Count > 5 ? ", ..." : "")}): remove them first");
             }
 
-            if (!info.IsRemoving)
-            {
-                // Nobody opens it from here on, so nobody sees it with half of its data.
-                info = await ReplaceHeaderAsync(info, info with { IsRemoving = true }, cancellation);
-            }
+            var volume = new Volume(_client, info);
+            await RunLockedAsync(
+                volume,
+                async () =>
+                {
+                    if (!info.IsRemoving)
+                    {
+                        // Nobody opens it from here on, so nobody sees it with half of its data.
+                        await ReplaceHeaderAsync(info, info with { IsRemoving = true }, cancellation);
+                    }
 
-            await RemoveObjectsAsync(new Volume(_client, info), 0, progress, cancellation);
-            ResultCode removed = await TryRunAsync(pool.Id, info.HeaderObject, new ObjectOperation().Add(OperationCode.Remove), cancellation, evenIfFull: true);
-            ThrowUnless(removed is ResultCode.Ok or ResultCode.NotFound, removed, $"remove the header of volume {name}");
+                    await RemoveObjectsAsync(volume, 0, progress, cancellation);
+                    ResultCode removed = await TryRunAsync(pool.Id, info.HeaderObject, new ObjectOperation().Add(OperationCode.Remove), cancellation, evenIfFull: true);
+                    ThrowUnless(removed is ResultCode.Ok or ResultCode.NotFound, removed, $"remove the header of volume {name}");
+                },
+                cancellation);
         }
 
         // The name goes last: as long as it stands, an interrupted removal can be taken up again.
@@ -211,7 +223,8 @@ public sealed partial class VolumeStore
             }
 
             // Before the header changes: if it were after, a crash in between and a later growth would bring old data back.
-            await TrimAsync(await OpenAsync(name, cancellation), size, cancellation);
+            Volume volume = await OpenAsync(name, null, cancellation);
+            await RunLockedAsync(volume, () => TrimAsync(volume, size, cancellation), cancellation);
         }
 
         return await ReplaceHeaderAsync(info, info with { Size = size }, cancellation);
@@ -405,6 +418,11 @@ public sealed partial class VolumeStore
             while (next < count && underWay.Count < RemovalsUnderWay)
             {
                 underWay.Enqueue(ChangeDataAsync(volume, next++, make(), cancellation).AsTask());
+            }
+
+            if (volume.Maintenance is { } held)
+            {
+                await held.KeepAsync(cancellation);
             }
 
             ResultCode result = await underWay.Dequeue();

@@ -32,7 +32,7 @@ public interface IObjectClient
     /// <param name="context">Snapshots, and how to treat the operation.</param>
     /// <param name="cancellation">Gives up; whether a write happened is then unknown.</param>
     /// <returns>The outcome, which the caller disposes of. What the cluster refuses is a result, not an exception;
-    /// <see cref="ResultCode.Blocklisted"/> is final for this client.</returns>
+    /// <see cref="ResultCode.Blocklisted"/> is final for this client, or for the lock's owner that the context names.</returns>
     /// <exception cref="ArgumentException">The name is empty or too long, or the operation is empty.</exception>
     /// <exception cref="OperationCanceledException">Cancelled.</exception>
     /// <exception cref="ObjectDisposedException">The client was closed.</exception>

@@ -67,7 +67,7 @@ public sealed partial class ObjectClient
 
         OperationResult result = OperationResult.Create(reply.Result, reply.Version, reply.StepCount, reply.Steps, data);
         Remove(operation);
-        if (reply.Result == ResultCode.Blocklisted)
+        if (reply.Result == ResultCode.Blocklisted && operation.Context.LockOwner == 0)
         {
             Fence();
         }
@@ -244,7 +244,8 @@ public sealed partial class ObjectClient
         OperationContext context = operation.Context;
         OperationFlags flags = (steps.IsWrite ? OperationFlags.Write : OperationFlags.None)
             | (context.EvenIfFull ? OperationFlags.FullTry : OperationFlags.None)
-            | (context.Snapshots is not null ? OperationFlags.Snapshots : OperationFlags.None);
+            | (context.Snapshots is not null ? OperationFlags.Snapshots : OperationFlags.None)
+            | (context.LockOwner != 0 ? OperationFlags.LockOwner : OperationFlags.None);
         _body.Clear();
         new OperationRequest
         {
@@ -257,6 +258,7 @@ public sealed partial class ObjectClient
             ReadSnapshot = context.ReadSnapshot ?? ObjectId.NoSnapshot,
             SnapshotBarrier = context.Snapshots?.Barrier ?? 0,
             Snapshots = context.Snapshots is null ? default : context.Snapshots.Packed,
+            LockOwner = context.LockOwner,
             Name = operation.NameBuffer.AsSpan(0, operation.NameLength),
             StepCount = steps.Count,
             Steps = steps.EncodedSteps,

@@ -8,7 +8,9 @@ namespace Storage.Client;
 /// the read, as it does a write, if snapshots were taken or removed since the list was read.</param>
 /// <param name="ReadSnapshot">For reads: the snapshot to read, or null for the live object.</param>
 /// <param name="EvenIfFull">Do it even where the cluster is full; for operations that free space.</param>
-public readonly record struct OperationContext(SnapshotContext? Snapshots = null, ulong? ReadSnapshot = null, bool EvenIfFull = false);
+/// <param name="LockOwner">In whose name it is done, if it rests on a lock; else 0. Once this number is on the blocklist the operation is refused
+/// with <see cref="Messaging.ResultCode.Blocklisted"/>, which then says nothing about the client itself.</param>
+public readonly record struct OperationContext(SnapshotContext? Snapshots = null, ulong? ReadSnapshot = null, bool EvenIfFull = false, ulong LockOwner = 0);
 
 /// <summary>The snapshots of what is written to. Immutable, made once and used by many writes.</summary>
 public sealed class SnapshotContext

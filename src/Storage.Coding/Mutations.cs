@@ -205,6 +205,12 @@ public enum Mutation
     /// <summary>Damaged blocks are read as data.</summary>
     StoreIgnoresChecksums,
 
+    /// <summary>OSDs do not look for a write's lock owner on the blocklist.</summary>
+    LockOwnerNotFenced,
+
+    /// <summary>A volume's lock is taken over without fencing its owner.</summary>
+    LockTakenWithoutFence,
+
     /// <summary>A client gives a retry a new operation id.</summary>
     ClientRenumbersRetries,
 

@@ -4,6 +4,7 @@ using Microsoft.Extensions.Logging;
 using Storage.Block;
 using Storage.Cli.Commands;
 using Storage.Cli.Configuration;
+using Storage.Cli.Data;
 using Storage.Cli.Faults.Injection;
 using Storage.Nbd;
 
@@ -12,9 +13,13 @@ namespace Storage.Cli.Daemons;
 /// <summary><c>nbd mkfs</c> and <c>nbd run</c>: an NBD gateway as a process.</summary>
 internal sealed class NbdDaemon(DaemonContext context, DaemonFile file, string? faultFolder) : IDaemon
 {
+    private static readonly TimeSpan s_lastWrites = TimeSpan.FromSeconds(3);
+
     private FaultSocket? _faults;
     private ClientSession? _session;
     private NbdServer? _server;
+    private ClusterVolumeProvider? _volumes;
+    private MapAdmin? _admin;
 
     public static Command Command() => StorageCommand.Group("nbd", "The NBD gateway: serves volumes to hypervisors and kernels.", GatewayFolders.Mkfs("nbd", 10809), Run());
 
@@ -35,9 +40,11 @@ internal sealed class NbdDaemon(DaemonContext context, DaemonFile file, string? 
         Cluster.NodeAddress address = AddressRules.ParseListen(file.Listen);
         await _session.Thread.InvokeAsync(() =>
         {
-            var volumes = new VolumeStore(_session.Inner, TimeProvider.System, ClientSession.NewRandom());
+            _admin = new MapAdmin(_session.Inner);
+            var store = new VolumeStore(_session.Inner, _session.Thread.Loop.TimeProvider, ClientSession.NewRandom(), new AdminVolumeAuthority(() => _admin.Client));
+            _volumes = new ClusterVolumeProvider(_session.Inner, store, $"{context.Name} at {Environment.MachineName}, {address}");
             var endPoint = new IPEndPoint(IPAddress.Parse(address.Host), address.Port);
-            _server = new NbdServer(_session.Thread.Loop, endPoint, new ClusterVolumeProvider(_session.Inner, volumes));
+            _server = new NbdServer(_session.Thread.Loop, endPoint, _volumes);
             _server.ConnectionFailed += (remote, problem) => context.Log.LogWarning("connection from {Remote}: {Problem}", remote, problem);
         }).ConfigureAwait(false);
         _faults = faultFolder is null ? null : FaultSocket.TryStart(context, _session.Thread, _session.Faults!, faultFolder);
@@ -55,10 +62,24 @@ internal sealed class NbdDaemon(DaemonContext context, DaemonFile file, string? 
         {
             if (_server is not null)
             {
-                await _session.Thread.InvokeAsync(_server.Dispose).ConfigureAwait(false);
+                await _session.Thread.InvokeAsync(CloseAsync).ConfigureAwait(false);
             }
 
             await _session.DisposeAsync().ConfigureAwait(false);
+            _admin?.Dispose();
+        }
+    }
+
+    private async Task CloseAsync()
+    {
+        _server!.Dispose();
+        try
+        {
+            await _volumes!.WhenIdleAsync().WaitAsync(s_lastWrites);
+        }
+        catch (TimeoutException)
+        {
+            context.Log.LogWarning("writes to {Volumes} volumes did not end within {Seconds} s; the next start takes over their locks", _volumes!.OpenVolumes, s_lastWrites.TotalSeconds);
         }
     }
 }

@@ -11,7 +11,7 @@ namespace Storage.Cli.Data;
 /// <summary><c>volume</c>: virtual disks.</summary>
 internal static class VolumeCommands
 {
-    public static Command Build() => StorageCommand.Group("volume", "Volumes: thin virtual disks, served over NBD.", Create(), List(), Info(), Remove(), Resize(), Rename(), VolumeSnapshotCommands.Build());
+    public static Command Build() => StorageCommand.Group("volume", "Volumes: thin virtual disks, served over NBD.", Create(), List(), Info(), Remove(), Resize(), Rename(), VolumeSnapshotCommands.Build(), VolumeLockCommands.Build());
 
     private static Argument<string> Name() => new("VOLUME") { Description = "NAME, or POOL/NAME for another pool than 'volumes'." };
 
@@ -165,7 +165,7 @@ internal static class VolumeCommands
 #pragma warning disable CA1068 // a function reads best as the last argument
     internal static Task RunAsync(Invocation run, CancellationToken cancellation, Func<VolumeStore, Task> function) =>
 #pragma warning restore CA1068
-        DataSession.RunAsync(run, cancellation, client => function(new VolumeStore(client, TimeProvider.System, ClientSession.NewRandom(), new AdminSnapshotAuthority(run.Admin))));
+        DataSession.RunAsync(run, cancellation, client => function(new VolumeStore(client, TimeProvider.System, ClientSession.NewRandom(), new AdminVolumeAuthority(() => run.Admin))));
 
     internal static void Print(Invocation run, VolumeInfo info, string text)
     {

@@ -14,12 +14,12 @@ public readonly record struct OperationId(ulong Client, ulong Sequence)
 
 /// <summary>
 /// Client → primary OSD. Body: version u8, client u64, sequence u64, attempt u16, map epoch u32, pool i64, hash u32, flags u16,
-/// read snapshot u64, snapshot barrier u64, snapshot count u16 and that many u64 (newest first), name (length u16, UTF-8),
-/// step count u16, steps. Data segment: the steps' data.
+/// read snapshot u64, snapshot barrier u64, snapshot count u16 and that many u64 (newest first), lock owner u64 if the flags say so, name
+/// (length u16, UTF-8), step count u16, steps. Data segment: the steps' data.
 /// </summary>
 public readonly ref struct OperationRequest
 {
-    private const byte FormatVersion = 1;
+    private const byte FormatVersion = 2;
     private const int MostSnapshots = 4096;
 
     /// <summary>The most steps in one operation.</summary>
@@ -54,6 +54,10 @@ public readonly ref struct OperationRequest
     /// <summary>For writes: the snapshots that exist, newest first, packed as u64.</summary>
     public ReadOnlySpan<byte> Snapshots { get; init; }
 
+    /// <summary>For operations with <see cref="OperationFlags.LockOwner"/>: in whose name it is done, beside the client's. It is refused once
+    /// that number is on the blocklist.</summary>
+    public ulong LockOwner { get; init; }
+
     /// <summary>The object's name in UTF-8.</summary>
     public ReadOnlySpan<byte> Name { get; init; }
 
@@ -79,6 +83,11 @@ public readonly ref struct OperationRequest
         writer.WriteUInt64(SnapshotBarrier);
         writer.WriteUInt16((ushort)(Snapshots.Length / 8));
         writer.WriteRaw(Snapshots);
+        if ((Flags & OperationFlags.LockOwner) != 0)
+        {
+            writer.WriteUInt64(LockOwner);
+        }
+
         writer.WriteUInt16((ushort)Name.Length);
         writer.WriteRaw(Name);
         writer.WriteUInt16((ushort)StepCount);
@@ -108,6 +117,7 @@ public readonly ref struct OperationRequest
         }
 
         ReadOnlySpan<byte> snapshotIds = reader.ReadRaw(snapshots * 8);
+        ulong lockOwner = (flags & OperationFlags.LockOwner) != 0 ? reader.ReadUInt64() : 0;
         int nameLength = reader.ReadUInt16();
         if (nameLength > ObjectId.LongestName)
         {
@@ -132,6 +142,7 @@ public readonly ref struct OperationRequest
             ReadSnapshot = readSnapshot,
             SnapshotBarrier = barrier,
             Snapshots = snapshotIds,
+            LockOwner = lockOwner,
             Name = name,
             StepCount = steps,
             Steps = reader.ReadRaw(reader.Remaining),
@@ -155,6 +166,9 @@ public enum OperationFlags : ushort
     /// <summary>The operation names the snapshots of its object and is refused if the pool's barrier has moved on since; without it a write makes
     /// no clones.</summary>
     Snapshots = 4,
+
+    /// <summary>The operation rests on a lock and names the lock's owner.</summary>
+    LockOwner = 8,
 }
 
 /// <summary>

@@ -34,6 +34,9 @@ internal sealed class ClientOperation : ILinked<ClientOperation>
     /// <summary>Snapshots of what is written to, newest first, packed.</summary>
     public ReadOnlySpan<byte> Snapshots => _snapshots.AsSpan(0, _snapshotsLength);
 
+    /// <summary>In whose name it is done, beside the client's; 0 for nobody's.</summary>
+    public ulong LockOwner { get; private set; }
+
     /// <summary>For reads: the object that shows what is asked for. Set when the read begins to run.</summary>
     public ObjectId Target { get; set; } = null!;
 
@@ -63,6 +66,7 @@ internal sealed class ClientOperation : ILinked<ClientOperation>
         Flags = request.Flags;
         ReadSnapshot = request.ReadSnapshot;
         SnapshotBarrier = request.SnapshotBarrier;
+        LockOwner = request.LockOwner;
         Target = id;
         if (_snapshots.Length < request.Snapshots.Length)
         {

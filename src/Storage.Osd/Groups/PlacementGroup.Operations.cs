@@ -41,7 +41,7 @@ internal sealed partial class PlacementGroup
             _host.Reached(RarePath.OperationRerouted); // it was under way when the PG was split
             _host.Reroute(operation);
         }
-        else if (_map.Blocklist.ContainsKey(operation.Id.Client))
+        else if (IsFenced(operation))
         {
             Refuse(operation, ResultCode.Blocklisted);
         }
@@ -201,6 +201,10 @@ internal sealed partial class PlacementGroup
             }
         }
     }
+
+    private bool IsFenced(ClientOperation operation) => !_map.Blocklist.IsEmpty
+        && (_map.Blocklist.ContainsKey(operation.Id.Client)
+            || (operation.LockOwner != 0 && _map.Blocklist.ContainsKey(operation.LockOwner) && !Mutations.Active(Mutation.LockOwnerNotFenced)));
 
     private void RetryWaiting()
     {

@@ -10,7 +10,7 @@ using Xunit;
 namespace Storage.Tests.Block;
 
 /// <summary>Volumes on real OSDs in virtual time.</summary>
-public sealed class VolumeSnapshotTests : ISnapshotAuthority
+public sealed class VolumeSnapshotTests : IVolumeAuthority
 {
     private const int ObjectBytes = 1 << VolumeInfo.SmallestObjectOrder;
     private static readonly VolumeName s_disk = new("pool", "disk");
@@ -165,6 +165,12 @@ public sealed class VolumeSnapshotTests : ISnapshotAuthority
 
         Change(known => known with { RemovedSnapshots = known.RemovedSnapshots.Add(snapshot), SnapshotBarrier = known.SnapshotBarrier + 1 });
         return ValueTask.CompletedTask;
+    }
+
+    public ValueTask<Epoch> FenceAsync(ulong lockOwner, CancellationToken cancellation)
+    {
+        _cluster.Monitor.ChangeNow(increment => increment.Blocklisted[lockOwner] = long.MaxValue);
+        return new ValueTask<Epoch>(_cluster.Monitor.Map.Epoch);
     }
 
     private void Change(Func<PoolInfo, PoolInfo> change) => _cluster.Monitor.ChangeNow(increment => increment.Pools.Add(change(Pool)));

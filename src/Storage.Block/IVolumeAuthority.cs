@@ -2,8 +2,8 @@ using Storage.Cluster;
 
 namespace Storage.Block;
 
-/// <summary>The monitors' part in snapshots. Requests may be repeated after a lost answer.</summary>
-public interface ISnapshotAuthority
+/// <summary>The monitors' part in snapshots and locks. Requests may be repeated after a lost answer.</summary>
+public interface IVolumeAuthority
 {
     /// <summary>Gives out a snapshot id of a pool, above all that were given out before.</summary>
     /// <param name="pool">The pool's id.</param>
@@ -24,4 +24,10 @@ public interface ISnapshotAuthority
     /// <param name="cancellation">Gives up.</param>
     /// <returns>When the map says so.</returns>
     ValueTask RemoveAsync(long pool, ulong snapshot, CancellationToken cancellation);
+
+    /// <summary>Puts a lock's owner on the blocklist: no OSD that has the map lets it write any more. Waits for as long as monitors cannot be reached.</summary>
+    /// <param name="lockOwner">The owner's number.</param>
+    /// <param name="cancellation">Gives up; whether it is fenced is then unknown.</param>
+    /// <returns>Epoch of a map that has it.</returns>
+    ValueTask<Epoch> FenceAsync(ulong lockOwner, CancellationToken cancellation);
 }
