@@ -71,6 +71,9 @@ public sealed class VolumeLock
     /// <summary>The number that writes name.</summary>
     public ulong Owner { get; }
 
+    /// <summary>Counts how often it was taken: while it is held and this is the same, nobody else was in between.</summary>
+    public int Tenure { get; private set; }
+
     /// <summary>Where it stands.</summary>
     public VolumeLockState State { get; private set; }
 
@@ -161,6 +164,7 @@ public sealed class VolumeLock
                     _mustYield = false;
                     _confirmed = _time.GetTimestamp();
                     State = VolumeLockState.Held;
+                    Tenure++;
                     Changed?.Invoke(ResultCode.Ok, null);
                     return true;
                 }

@@ -1,3 +1,5 @@
+using System.Diagnostics;
+using System.Net.Sockets;
 using Storage.EndToEnd.Tests.Kit;
 
 namespace Storage.EndToEnd.Tests;
@@ -45,6 +47,65 @@ public sealed class NbdTests(ClusterFixture cluster)
             await cluster.KillAsync(victim);
             return victim;
         });
+    }
+
+    [Fact]
+    public async Task AGatewayThatComesBackFromTheDeadCannotWriteToAVolumeThatAnotherOneTookOver()
+    {
+        await cluster.WholeAsync();
+        string volume = await cluster.VolumeAsync("64MiB");
+        int port = cluster.PortBase + 90;
+        byte[] first = Block(1), second = Block(2), third = Block(3);
+        using Process other = Process.Start(new ProcessStartInfo(
+            Path.Combine(cluster.Root, "cluster/storage"), ["--data", cluster.Data, "nbd", "run", "--listen", $"127.0.0.1:{port}"]) { RedirectStandardError = true, RedirectStandardOutput = true })!;
+        try
+        {
+            other.BeginErrorReadLine();
+            other.BeginOutputReadLine();
+            await cluster.WaitAsync("the second gateway", async () =>
+            {
+                try
+                {
+                    using NbdClient probe = await NbdClient.ConnectAsync(port, volume);
+                    return true;
+                }
+                catch (SocketException)
+                {
+                    return false;
+                }
+            });
+
+            // Whoever writes gets the lock from an owner that is alive.
+            using NbdClient here = await NbdClient.ConnectAsync(cluster.NbdPort, volume);
+            using NbdClient there = await NbdClient.ConnectAsync(port, volume);
+            await here.WriteAsync(0, first);
+            await there.WriteAsync(0, second);
+            Assert.Equal(second, await here.ReadAsync(0, second.Length));
+            Assert.Contains($"127.0.0.1:{port}", (await cluster.StorageAsync("volume", "lock", "show", volume)).Expect().Output, StringComparison.Ordinal);
+            Tool.Result refused = await cluster.StorageAsync("volume", "rm", volume);
+            Assert.NotEqual(0, refused.ExitCode);
+            Assert.Contains($"127.0.0.1:{port}", refused.Output + refused.Error, StringComparison.Ordinal);
+
+            // It stands still for as long as that looks like death.
+            (await Tool.RunAsync("kill", "-STOP", $"{other.Id}")).Expect();
+            await here.WriteAsync(0, third);
+            (await Tool.RunAsync("kill", "-CONT", $"{other.Id}")).Expect();
+            await Assert.ThrowsAnyAsync<IOException>(() => there.WriteAsync(0, first));
+            Assert.Equal(third, await there.ReadAsync(0, third.Length));
+            Assert.Equal(third, await here.ReadAsync(0, third.Length));
+        }
+        finally
+        {
+            other.Kill();
+            await other.WaitForExitAsync();
+        }
+
+        static byte[] Block(int seed)
+        {
+            var block = new byte[4096];
+            new Random(seed).NextBytes(block);
+            return block;
+        }
     }
 
     [Fact]

@@ -39,6 +39,9 @@ internal sealed class ClientNode : SimulatedNode
     /// <summary>Its volumes, those of other clients included, which it only looks at in the end.</summary>
     public IReadOnlyList<VolumeWorkload> Volumes { get; private set; } = [];
 
+    /// <summary>The volume that others contend for; it only looks at it in the end.</summary>
+    public LockWorkload? Locked { get; private set; }
+
     /// <summary>Whether calls or requests are under way.</summary>
     public bool IsBusy => Workload is { Running: > 0 } || Volumes.Any(volume => volume.IsRunning);
 
@@ -81,6 +84,7 @@ internal sealed class ClientNode : SimulatedNode
         Volumes = [.. Enumerable.Range(0, Cluster.Scenario.Volumes).Select(i => new VolumeWorkload(
             Name, loop, Client, new VolumeName(SimulatedCluster.PoolName, string.Create(CultureInfo.InvariantCulture, $"volume{i}")),
             i == _number && i < Cluster.Scenario.Volumes - 1, Cluster.Scenario, _history, Cluster.Trace, Cluster.Coverage, Cluster.NextRandom()))];
+        Locked = new LockWorkload(Cluster, Name, Name, loop, Client, _history, Cluster.NextRandom());
         if (!_isIdle)
         {
             Workload.Start(_failed);
@@ -115,5 +119,6 @@ internal sealed class ClientNode : SimulatedNode
         Client = null;
         Workload = null;
         Volumes = [];
+        Locked = null;
     }
 }

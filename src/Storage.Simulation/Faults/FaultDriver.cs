@@ -17,7 +17,7 @@ internal sealed class FaultDriver
     private static readonly TimeSpan s_poll = TimeSpan.FromMilliseconds(100);
 
     private readonly SimulatedCluster _cluster;
-    private readonly IReadOnlyList<ClientNode> _clients;
+    private readonly IReadOnlyList<SimulatedNode> _clients;
     private readonly Action<Exception> _failed;
     private readonly HashSet<OsdNode> _out = [];
     private readonly HashSet<OsdNode> _light = [];
@@ -26,7 +26,7 @@ internal sealed class FaultDriver
     private bool _isOver;
     private const int MostGroups = 12;
 
-    public FaultDriver(SimulatedCluster cluster, IReadOnlyList<ClientNode> clients, Action<Exception> failed)
+    public FaultDriver(SimulatedCluster cluster, IReadOnlyList<SimulatedNode> clients, Action<Exception> failed)
     {
         _cluster = cluster;
         _clients = clients;

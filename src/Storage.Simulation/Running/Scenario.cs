@@ -80,6 +80,12 @@ public sealed record Scenario
     /// <summary>Share of runs in which snapshots are taken, 0 to 1.</summary>
     public double SnapshotShare { get; init; } = 0.5;
 
+    /// <summary>Clients that contend for the exclusive lock of a volume, in those runs that have any.</summary>
+    public int Lockers { get; init; } = 2;
+
+    /// <summary>Share of runs with contention for a lock, 0 to 1.</summary>
+    public double LockShare { get; init; } = 0.3;
+
     /// <summary>Virtual time during which faults are injected.</summary>
     public TimeSpan Duration { get; init; } = TimeSpan.FromSeconds(60);
 
@@ -136,6 +142,18 @@ public sealed record Scenario
             SnapshotInterval = TimeSpan.FromSeconds(1.5),
             ThinkTime = TimeSpan.FromMilliseconds(150),
             FaultInterval = TimeSpan.FromSeconds(5),
+        },
+        new Scenario
+        {
+            Name = "locks",
+            LockShare = 1,
+            Lockers = 3,
+            Volumes = 1,
+            Objects = 4,
+            FaultInterval = TimeSpan.FromSeconds(3),
+            Faults = Mix(
+                (FaultKind.CrashClient, 4), (FaultKind.Pause, 6), (FaultKind.Partition, 3), (FaultKind.OneWayPartition, 2), (FaultKind.BreakConnections, 2), (FaultKind.SlowNetwork, 1),
+                (FaultKind.CrashOsd, 2), (FaultKind.CrashLeader, 1), (FaultKind.CrashAtEffect, 2), (FaultKind.ClockDrift, 1), (FaultKind.ClockJump, 1), (FaultKind.MarkDown, 1)),
         },
         new Scenario
         {
@@ -222,7 +240,7 @@ public sealed record Scenario
     public void Validate()
     {
         if (Monitors is < 1 or > 9 || MinOsds < 0 || MinOsds > MaxOsds || MaxOsds > 20 || Size < 1 || (MinOsds > 0 && Size > MinOsds) || (MinOsds == 0 && MaxOsds > 0) || MinSize < 1 || MinSize > Size
-            || PgCount is < 1 or > 256 || Objects < 1 || Clients < 1 || Concurrency < 1 || LogEntries < 1 || Operators < 0 || BackfillBatchObjects < 1 || RecoveryChunkBytes < 4096 || RaftAppendBytes < 1 || LeaseLength <= TimeSpan.Zero || HeartbeatGrace <= TimeSpan.Zero || Duration <= TimeSpan.Zero)
+            || PgCount is < 1 or > 256 || Objects < 1 || Clients < 1 || Concurrency < 1 || LogEntries < 1 || Operators < 0 || Lockers < 0 || BackfillBatchObjects < 1 || RecoveryChunkBytes < 4096 || RaftAppendBytes < 1 || LeaseLength <= TimeSpan.Zero || HeartbeatGrace <= TimeSpan.Zero || Duration <= TimeSpan.Zero)
         {
             throw new FormatException($"scenario {Name}: 1 to 9 monitors, min_osds up to max_osds up to 20, min_size up to size up to min_osds, 1 to 256 PGs, and everything else at least 1");
         }
@@ -259,7 +277,7 @@ public sealed record Scenario
         ("monitors", Monitors), ("min_osds", MinOsds), ("max_osds", MaxOsds), ("size", Size), ("min_size", MinSize), ("pg_num", PgCount), ("log_entries", LogEntries),
         ("operators", Operators), ("lease_ms", LeaseLength.TotalMilliseconds), ("grace_ms", HeartbeatGrace.TotalMilliseconds), ("backfill_objects", BackfillBatchObjects),
         ("recovery_bytes", RecoveryChunkBytes), ("raft_bytes", RaftAppendBytes), ("vary", Varies ? 1 : 0), ("objects", Objects), ("clients", Clients), ("concurrency", Concurrency), ("volumes", Volumes), ("think_ms", ThinkTime.TotalMilliseconds),
-        ("snapshot_interval_s", SnapshotInterval.TotalSeconds), ("snapshot_share", SnapshotShare), ("duration_s", Duration.TotalSeconds),
+        ("snapshot_interval_s", SnapshotInterval.TotalSeconds), ("snapshot_share", SnapshotShare), ("lockers", Lockers), ("lock_share", LockShare), ("duration_s", Duration.TotalSeconds),
         ("fault_interval_s", FaultInterval.TotalSeconds), ("convergence_s", ConvergenceBound.TotalSeconds),
     ];
 
@@ -291,6 +309,8 @@ public sealed record Scenario
         "think_ms" => this with { ThinkTime = TimeSpan.FromMilliseconds(number) },
         "snapshot_interval_s" => this with { SnapshotInterval = TimeSpan.FromSeconds(number) },
         "snapshot_share" => this with { SnapshotShare = number },
+        "lockers" => this with { Lockers = (int)number },
+        "lock_share" => this with { LockShare = number },
         "duration_s" => this with { Duration = TimeSpan.FromSeconds(number) },
         "fault_interval_s" => this with { FaultInterval = TimeSpan.FromSeconds(number) },
         "convergence_s" => this with { ConvergenceBound = TimeSpan.FromSeconds(number) },

@@ -124,13 +124,14 @@ public sealed class SimulationRun
             client.Start();
         }
 
+        LockNode[] lockers = StartLockers(cluster);
         SettingsWorkload[] operators = [.. Enumerable.Range(0, _scenario.Operators).Select(i => new SettingsWorkload(cluster, i, _history, cluster.NextRandom(), lanes: 1, pace: 3))];
         foreach (SettingsWorkload each in operators)
         {
             cluster.Operator.Run(_ => each.Start(OnBroken), null);
         }
 
-        var driver = new FaultDriver(cluster, clients, OnBroken);
+        var driver = new FaultDriver(cluster, [.. clients, .. lockers], OnBroken);
         driver.Start(plan);
         RunFor(cluster, _scenario.Duration);
         driver.HealAll();
@@ -144,6 +145,11 @@ public sealed class SimulationRun
         }
 
         snapshots?.Workload!.Stop();
+        foreach (LockNode locker in lockers)
+        {
+            locker.Workload?.Stop();
+        }
+
         foreach (SettingsWorkload each in operators)
         {
             each.Stop();
@@ -152,7 +158,7 @@ public sealed class SimulationRun
         TimeSpan deadline = cluster.Loop.Now + _scenario.ConvergenceBound;
         if (_scenario.BeyondRedundancy && cluster.Destroyed.Count >= _scenario.MinSize)
         {
-            GiveUpWhatIsLost(cluster, clients, deadline);
+            GiveUpWhatIsLost(cluster, [.. clients, .. lockers], deadline);
             if (_gaveUp && cluster.Destroyed.Count >= _scenario.Size)
             {
                 // Nobody may be left who even knows a group's past; it stays unavailable.
@@ -174,7 +180,7 @@ public sealed class SimulationRun
         Await(cluster, () => snapshots?.Workload is null or { IsRunning: false }, deadline, "a snapshot is still being taken or removed");
         Await(cluster, cluster.IsClean, deadline, "not clean");
         _coverage.Count("time.clean_ms", (long)(cluster.Loop.Now - deadline + _scenario.ConvergenceBound).TotalMilliseconds);
-        Await(cluster, () => !clients.Any(c => c.IsBusy) && operators.All(o => o.Running == 0), deadline, "calls without an answer");
+        Await(cluster, () => !clients.Any(c => c.IsBusy) && operators.All(o => o.Running == 0) && lockers.All(l => l.Workload is null or { IsRunning: false }), deadline, "calls without an answer");
 
         // What every client sees in the end is a part of the history; unless an operator has given data up, which no history explains.
         _reader = new ClientNode(cluster, _scenario.Clients, _history, OnBroken, isIdle: true);
@@ -187,7 +193,7 @@ public sealed class SimulationRun
 
     // More disks are gone than copies may be. Whatever is still answered must be right; what cannot be known is not answered, until an
     // operator declares the disks lost. Then the cluster goes on with what there is.
-    private void GiveUpWhatIsLost(SimulatedCluster cluster, ClientNode[] clients, TimeSpan deadline)
+    private void GiveUpWhatIsLost(SimulatedCluster cluster, SimulatedNode[] clients, TimeSpan deadline)
     {
         TimeSpan settled = cluster.Loop.Now + TimeSpan.FromSeconds(30);
         while (cluster.Loop.Now < settled && !cluster.IsClean())
@@ -211,7 +217,7 @@ public sealed class SimulationRun
         _coverage.Count("beyond.lost");
         _gaveUp = true;
         cluster.IsDataGivenUp = true;
-        foreach (ClientNode client in clients.Append(reader))
+        foreach (SimulatedNode client in clients.Append(reader))
         {
             client.Crash(); // what it waits for may come back as something else, or never
         }
@@ -232,7 +238,24 @@ public sealed class SimulationRun
         [
             .. Enumerable.Range(0, _scenario.Objects).SelectMany(i => shown.Select(snapshot => reader.Do(() => reader.Workload!.ReadAsync(ObjectWorkload.NameOf(i), snapshot)))),
             .. reader.Volumes.Select(volume => reader.Do(volume.ReadAllAsync)),
+            reader.Do(reader.Locked!.ReadAsync),
         ];
+    }
+
+    private LockNode[] StartLockers(SimulatedCluster cluster)
+    {
+        if (cluster.NextRandom().NextDouble() >= _scenario.LockShare)
+        {
+            return [];
+        }
+
+        LockNode[] lockers = [.. Enumerable.Range(0, _scenario.Lockers).Select(i => new LockNode(cluster, i, _history, OnBroken))];
+        foreach (LockNode locker in lockers)
+        {
+            locker.Start();
+        }
+
+        return lockers;
     }
 
     private SnapshotNode? StartSnapshots(SimulatedCluster cluster)
@@ -266,7 +289,7 @@ public sealed class SimulationRun
             cluster.Command("PoolSnapshotRemove", new PoolSnapshotRemoveRequest { PoolId = cluster.Pool, Snapshots = { left } }, ChangeReply.Parser);
         }
 
-        AwaitAll(cluster, [.. remover.Volumes.Select(volume => remover.Do(volume.RemoveAsync))], TimeSpan.FromSeconds(30), "volumes are not removed");
+        AwaitAll(cluster, [.. remover.Volumes.Select(volume => remover.Do(volume.RemoveAsync)), remover.Do(remover.Locked!.RemoveAsync)], TimeSpan.FromSeconds(30), "volumes are not removed");
         AwaitAll(
             cluster,
             [.. Enumerable.Range(0, _scenario.Objects).Select(ObjectWorkload.NameOf).Append("volume_directory").Select(name => remover.Do(() => remover.Workload!.RemoveAsync(name)))],

@@ -29,6 +29,7 @@ public static class StandardRuns
         ("full", 1, 60),
         ("pools", 1, 60),
         ("beyond", 1, 60),
+        ("locks", 1, 60),
         ("monitors", 1, 60),
         ("raft", 1, 100),
     ];
@@ -42,7 +43,7 @@ public static class StandardRuns
             .Concat(
             [
                 "mon.leader_change", "mon.snapshot_installed", "mon.log_compacted", "mon.log_overwritten", "mon.died_persisting", "operator.retry",
-                "client.no_space", "volume.created", "volume.shrunk", "volume.grown", "volume.flushed", "osd.died_of_write_error", "beyond.lost", "beyond.reads_unavailable",
+                "client.no_space", "volume.created", "volume.shrunk", "volume.grown", "volume.flushed", "volume.owner_fenced", "volume.fenced_write", "osd.died_of_write_error", "beyond.lost", "beyond.reads_unavailable",
             ])
             .Where(path => !s_unreached.ContainsKey(path))
             .Order(StringComparer.Ordinal),
