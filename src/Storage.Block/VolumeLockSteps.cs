@@ -24,7 +24,7 @@ internal sealed class VolumeLockSteps(IObjectClient client, VolumeInfo volume)
     {
         using OperationResult result = await ExecuteAsync(new ObjectOperation().Add(OperationCode.GetAttributes), cancellation);
         Succeeded(result, "read");
-        IReadOnlyDictionary<string, byte[]> attributes = result.AttributesOf(0);
+        Dictionary<string, byte[]> attributes = result.AttributesOf(0);
         return (VolumeLockRecord.Decode(volume.Name, attributes.GetValueOrDefault(VolumeLockRecord.Attribute)), attributes.ContainsKey(VolumeLockRecord.WantedAttribute));
     }
 
