@@ -1,4 +1,5 @@
 using Storage.Cluster;
+using Storage.Coding;
 
 namespace Storage.ObjectStore.Memory;
 
@@ -44,10 +45,16 @@ public sealed class MemoryDisk
     internal SortedMap<CollectionId, MemoryCollection> Collections { get; } = new(Comparer<CollectionId>.Default);
 
     internal MemoryObjectStore? Owner { get; set; }
+
+    /// <summary>Changes of all collections so far: two that were made one after the other under the same name differ in it.</summary>
+    internal long Changes { get; set; }
 }
 
 internal sealed class MemoryCollection
 {
+    /// <summary>Grows whenever something in it changes or is damaged.</summary>
+    public long Changes { get; set; }
+
     public SortedMap<ObjectId, MemoryObject> Objects { get; } = new(Comparer<ObjectId>.Default);
 
     public List<byte[]> Log { get; } = [];
@@ -93,7 +100,32 @@ internal sealed class MemoryBlock(byte[] data)
     /// <summary>What is wrong with it, or with a block it was merged from.</summary>
     public BlockDamage Damage { get; set; }
 
+    private ulong _hash;
+    private int _hashedLength;
+
     public int References { get; set; }
+
+    /// <summary>Hash of its first bytes, 0 if they are zeroes; computed once for a length.</summary>
+    /// <param name="length">How many bytes of it count.</param>
+    public ulong Hash(int length)
+    {
+        if (_hashedLength != length + 1)
+        {
+            ReadOnlySpan<byte> counted = Data.AsSpan(0, length);
+            _hash = counted.ContainsAnyExcept((byte)0) ? Crc32C.Compute(counted) | 1UL << 32 : 0;
+            _hashedLength = length + 1;
+        }
+
+        return _hash;
+    }
+
+    /// <summary>Its bytes are no longer what they were.</summary>
+    public void Spoil(int offset, BlockDamage damage)
+    {
+        Data[offset] ^= 1;
+        Damage = damage;
+        _hashedLength = 0;
+    }
 }
 
 /// <summary>What is wrong with a block on a disk.</summary>

@@ -6,6 +6,11 @@ namespace Storage.ObjectStore.Memory;
 
 public sealed partial class MemoryObjectStore
 {
+    /// <summary>A number that grows whenever anything in a collection changes or is damaged, while this store has the disk; for simulators.</summary>
+    /// <param name="collection">The collection.</param>
+    /// <returns>0 if there is no such collection.</returns>
+    internal long ChangesOf(CollectionId collection) => _disk.Collections.TryGet(collection, out MemoryCollection found) ? found.Changes : 0;
+
     /// <summary>A hash over an object's size, data, attributes and omap, past all latencies and faults; for simulators.</summary>
     /// <param name="collection">The collection.</param>
     /// <param name="id">The object.</param>
@@ -29,11 +34,11 @@ public sealed partial class MemoryObjectStore
             }
 
             long start = found.Blocks.KeyAt(i) * StoreLimits.BlockSize;
-            ReadOnlySpan<byte> data = block.Data.AsSpan(0, (int)Math.Clamp(found.Size - start, 0, StoreLimits.BlockSize));
-            if (data.ContainsAnyExcept((byte)0))
+            ulong data = block.Hash((int)Math.Clamp(found.Size - start, 0, StoreLimits.BlockSize));
+            if (data != 0)
             {
                 Mix(ref hash, (ulong)start);
-                Mix(ref hash, Crc32C.Compute(data));
+                Mix(ref hash, data);
             }
         }
 

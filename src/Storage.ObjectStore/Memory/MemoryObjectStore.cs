@@ -61,6 +61,11 @@ public sealed partial class MemoryObjectStore : IObjectStore, IStoreView
         foreach (ref readonly TransactionStep step in transaction.Steps)
         {
             Apply(in step, pending.Undo);
+            NoteChange(step.Collection);
+            if (step.DestinationCollection != step.Collection)
+            {
+                NoteChange(step.DestinationCollection);
+            }
         }
 
         _pending.Enqueue(pending);
@@ -152,8 +157,12 @@ public sealed partial class MemoryObjectStore : IObjectStore, IStoreView
             return false;
         }
 
-        block.Data[offset % StoreLimits.BlockSize] ^= 1;
-        block.Damage = damage;
+        block.Spoil((int)(offset % StoreLimits.BlockSize), damage);
+        for (int i = 0; i < _disk.Collections.Count; i++)
+        {
+            _disk.Collections.ValueAt(i).Changes = ++_disk.Changes; // clones elsewhere may share the block
+        }
+
         return true;
     }
 
@@ -174,6 +183,14 @@ public sealed partial class MemoryObjectStore : IObjectStore, IStoreView
         _stopped = true;
         _pending.Clear();
         _disk.Owner = null;
+    }
+
+    private void NoteChange(CollectionId collection)
+    {
+        if (_disk.Collections.TryGet(collection, out MemoryCollection changed))
+        {
+            changed.Changes = ++_disk.Changes;
+        }
     }
 
     private void CommitUpTo(PendingCommit last)

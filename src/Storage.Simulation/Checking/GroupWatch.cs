@@ -52,7 +52,7 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
                 CompareWithLogs(id, record);
                 if (record.Primary?.FindGroup(id) is { IsActive: true, HasWritesInFlight: false } primary && primary.Interval == record.Newest)
                 {
-                    CompareMembers(id, record.Primary, primary);
+                    CompareMembers(id, record, record.Primary, primary);
                     if (primary.Acting.Length >= primary.MinSize)
                     {
                         CheckRedundancy(id, record, pool);
@@ -207,13 +207,22 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
 
     }
 
-    private void CompareMembers(PgId id, OsdNode first, PlacementGroup primary)
+    private void CompareMembers(PgId id, GroupRecord record, OsdNode first, PlacementGroup primary)
     {
         foreach (OsdNode osd in cluster.Osds)
         {
             if (osd != first && primary.ActivatedPeer(osd.Id) is { } peer && osd.FindGroup(id) is { IsReplicaActive: true } group && group.Interval == primary.Interval)
             {
-                CompareMember(id, first, primary, osd, group, peer);
+                var collection = new CollectionId(id);
+                var state = (
+                    (first.Id, first.Starts, first.Store!.Inner.ChangesOf(collection), primary.Interval, primary.Info.LastUpdate),
+                    (osd.Starts, osd.Store!.Inner.ChangesOf(collection), group.Missing.Count, group.Info.BackfillCursor),
+                    (peer.Missing.Count, peer.Info.BackfillCursor, peer.Info.IsComplete, osd.Durable.Of(id).LastEpochStarted));
+                if (!record.Alike.TryGetValue(osd.Id, out var alike) || alike != state)
+                {
+                    CompareMember(id, first, primary, osd, group, peer);
+                    record.Alike[osd.Id] = state;
+                }
             }
         }
     }
@@ -311,6 +320,9 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
         public readonly Dictionary<ObjectId, (PgLogEntry Entry, bool WrittenHere)> Latest = [];
 
         public readonly Dictionary<OsdId, (int Life, Epoch Interval, PgVersion To)> Seen = [];
+
+        /// <summary>What members and their primary were when they were last found alike: until something changes they stay so.</summary>
+        public readonly Dictionary<OsdId, ((OsdId, int, long, Epoch, PgVersion), (int, long, int, ObjectId?), (int, ObjectId?, bool, Epoch))> Alike = [];
 
         public readonly Dictionary<OsdId, (int, Epoch, PgVersion, PgVersion, int, ObjectId?, bool)> Compared = [];
     }

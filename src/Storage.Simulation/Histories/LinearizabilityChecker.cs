@@ -46,6 +46,8 @@ public static class LinearizabilityChecker
         private readonly ulong[] _taken = new ulong[(calls.Length + 63) / 64];
         private readonly List<int> _order = [];
         private int _completedLeft = calls.Count(c => c.Outcome is not null);
+        private int _first; // the calls before it are all taken
+        private int _bestLength; // this much of the order under way is the best so far, and not written down yet; 0 if it is
         private int[] _bestOrder = [];
         private int _bestLeft = int.MaxValue;
         private ObjectState _bestState = ObjectState.Missing;
@@ -101,13 +103,18 @@ public static class LinearizabilityChecker
             if (_completedLeft < _bestLeft)
             {
                 _bestLeft = _completedLeft;
-                _bestOrder = [.. _order];
                 _bestState = state;
+                _bestLength = _order.Count;
             }
 
-            // Only a call that began before the first end among those left can be next.
+            while (_first < calls.Length && IsTaken(_first))
+            {
+                _first++;
+            }
+
+            // Only a call that began before the first end among those left can be next. What begins after that end also ends after it.
             long firstEnd = long.MaxValue;
-            for (int i = 0; i < calls.Length; i++)
+            for (int i = _first; i < calls.Length && calls[i].InvokedOrder < firstEnd; i++)
             {
                 if (!IsTaken(i))
                 {
@@ -117,7 +124,7 @@ public static class LinearizabilityChecker
 
             var known = new List<(int Index, ObjectState After)>();
             var unknown = new List<(int Index, ObjectState After)>();
-            for (int i = 0; i < calls.Length && calls[i].InvokedOrder < firstEnd; i++)
+            for (int i = _first; i < calls.Length && calls[i].InvokedOrder < firstEnd; i++)
             {
                 if (IsTaken(i))
                 {
@@ -178,6 +185,13 @@ public static class LinearizabilityChecker
 
         private void Untake(int index)
         {
+            if (_bestLength == _order.Count)
+            {
+                _bestOrder = [.. _order];
+                _bestLength = 0;
+            }
+
+            _first = Math.Min(_first, index);
             _taken[index >> 6] &= ~(1UL << (index & 63));
             _order.RemoveAt(_order.Count - 1);
             _completedLeft += calls[index].Outcome is null ? 0 : 1;

@@ -122,6 +122,7 @@ public static class SimulationRunner
         private readonly Tracing.Coverage _coverage = new();
         private readonly List<SimulationResult> _failed = [];
         private readonly Stopwatch _clock = Stopwatch.StartNew();
+        private readonly SortedDictionary<ulong, ulong> _hashes = [];
         private SimulationResult? _only;
         private ulong _next = request.FirstSeed;
         private bool _exhausted;
@@ -192,6 +193,7 @@ public static class SimulationRunner
             _events += result.Events;
             _virtual += result.VirtualTime;
             _only = result;
+            _hashes[result.Seed] = result.TraceHash;
             _coverage.Add(result.Coverage);
             if (result.Failure is not null)
             {
@@ -283,6 +285,8 @@ public static class SimulationRunner
                     ["timeline"] = new JsonArray([.. r.Timeline.Select(line => (JsonNode)line)]),
                 })]),
                 ["trace_hash"] = _done == 1 ? _only!.TraceHash.ToString("x16", CultureInfo.InvariantCulture) : null,
+                ["trace_hashes"] = new JsonObject(_hashes.Select(h => KeyValuePair.Create(
+                    h.Key.ToString(CultureInfo.InvariantCulture), (JsonNode?)h.Value.ToString("x16", CultureInfo.InvariantCulture)))),
                 ["virtual_seconds"] = _virtual.TotalSeconds,
                 ["events"] = _events,
                 ["elapsed_seconds"] = _clock.Elapsed.TotalSeconds,
