@@ -171,7 +171,20 @@ internal sealed class PgLog
 
     public int Count => _entries.Count;
 
-    public IReadOnlyCollection<DuplicateEntry> Duplicates => _duplicates;
+    /// <summary>Operations beyond the log, in order of version; to be looked at only.</summary>
+    public Queue<DuplicateEntry> Duplicates => _duplicates;
+
+    /// <summary>Operations beyond the log with a version above <paramref name="version"/>, in order.</summary>
+    public IEnumerable<DuplicateEntry> DuplicatesAfter(PgVersion version)
+    {
+        foreach (DuplicateEntry duplicate in _duplicates)
+        {
+            if (duplicate.Version > version)
+            {
+                yield return duplicate;
+            }
+        }
+    }
 
     /// <summary>The oldest operation known beyond the log's tail.</summary>
     public bool TryPeekDuplicate(out DuplicateEntry oldest) => _duplicates.TryPeek(out oldest);
