@@ -306,7 +306,7 @@ internal sealed class MemoryConnection : IConnection
         TimeSpan arrival = _network.Loop.Now + _network.DrawLatency();
         _lastArrival = arrival > _lastArrival ? arrival : _lastArrival;
         packet.Arrival = _lastArrival;
-        After(_lastArrival - _network.Loop.Now, static c => c.DeliverDue());
+        _network.Loop.Schedule(_lastArrival - _network.Loop.Now, static c => ((MemoryConnection)c!).DeliverDue(), this);
     }
 
     /// <summary>Moves to the other end what has had its time, unless the way is blocked.</summary>

@@ -52,6 +52,6 @@ internal sealed class MonitorNode : SimulatedNode
         SnapshotEntries = 60,
         RetainedEntries = 10,
         RaftAppendBytes = Cluster.Scenario.RaftAppendBytes,
-        Policy = new MonitorPolicy { DownOutInterval = TimeSpan.FromSeconds(12) },
+        Policy = new MonitorPolicy { DownOutInterval = TimeSpan.FromSeconds(7) },
     };
 }

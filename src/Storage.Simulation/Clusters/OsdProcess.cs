@@ -39,8 +39,8 @@ internal sealed class OsdProcess
             LeaseLength = scenario.LeaseLength,
             HeartbeatGrace = scenario.HeartbeatGrace,
             HeartbeatInterval = scenario.HeartbeatGrace / 4,
-            ScrubInterval = TimeSpan.FromSeconds(7),
-            DeepScrubInterval = TimeSpan.FromSeconds(20),
+            ScrubInterval = TimeSpan.FromSeconds(5),
+            DeepScrubInterval = TimeSpan.FromSeconds(12),
             ScrubChunkObjects = 3,
             ScrubTimeout = TimeSpan.FromSeconds(20),
         };

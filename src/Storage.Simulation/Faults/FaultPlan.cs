@@ -148,15 +148,16 @@ public sealed record FaultPlan(IReadOnlyList<Fault> Faults)
             int[] targets = [random.Next(1 << 20), random.Next(1 << 20), random.Next(1 << 20), random.Next(1 << 20)];
             double length = kind switch
             {
-                FaultKind.LongCrash => 15 + Exponential(random, 20),
-                FaultKind.OsdOut => 2 + Exponential(random, 15),
-                FaultKind.Partition or FaultKind.OneWayPartition => Exponential(random, 8),
-                FaultKind.Pause => Exponential(random, 3),
-                FaultKind.Reweight => 3 + Exponential(random, 15),
-                FaultKind.ClockDrift => 5 + Exponential(random, 20),
-                FaultKind.SlowDisk or FaultKind.FullDisk => 1 + Exponential(random, 8),
-                _ => Exponential(random, 4),
+                FaultKind.LongCrash => 8 + Exponential(random, 10),
+                FaultKind.OsdOut => 1 + Exponential(random, 8),
+                FaultKind.Partition or FaultKind.OneWayPartition => Exponential(random, 4),
+                FaultKind.Pause => Exponential(random, 1.5),
+                FaultKind.Reweight => 2 + Exponential(random, 8),
+                FaultKind.ClockDrift => 3 + Exponential(random, 10),
+                FaultKind.SlowDisk or FaultKind.FullDisk => 1 + Exponential(random, 4),
+                _ => Exponential(random, 2),
             };
+            length *= random.Next(6) == 0 ? 3 : 1; // a few outlast every timeout
             faults.Add(new Fault(TimeSpan.FromSeconds(at), kind, targets, TimeSpan.FromSeconds(Math.Min(length, 60))));
         }
 

@@ -30,7 +30,7 @@ public sealed record Scenario
     public int PgCount { get; init; } = 4;
 
     /// <summary>PG log entries that OSDs keep: few, so that backfill happens as well as log recovery.</summary>
-    public int LogEntries { get; init; } = 30;
+    public int LogEntries { get; init; } = 20;
 
     /// <summary>Objects that clients work on.</summary>
     public int Objects { get; init; } = 6;
@@ -39,10 +39,10 @@ public sealed record Scenario
     public int Operators { get; init; } = 1;
 
     /// <summary>How long a primary's lease lasts.</summary>
-    public TimeSpan LeaseLength { get; init; } = TimeSpan.FromSeconds(3);
+    public TimeSpan LeaseLength { get; init; } = TimeSpan.FromSeconds(2);
 
     /// <summary>Silence after which an OSD is reported.</summary>
-    public TimeSpan HeartbeatGrace { get; init; } = TimeSpan.FromSeconds(4);
+    public TimeSpan HeartbeatGrace { get; init; } = TimeSpan.FromSeconds(2);
 
     /// <summary>Objects that backfill compares at once.</summary>
     public int BackfillBatchObjects { get; init; } = 3;
@@ -75,7 +75,7 @@ public sealed record Scenario
     public TimeSpan ThinkTime { get; init; } = TimeSpan.FromMilliseconds(300);
 
     /// <summary>Mean time between snapshots that are taken or removed.</summary>
-    public TimeSpan SnapshotInterval { get; init; } = TimeSpan.FromSeconds(5);
+    public TimeSpan SnapshotInterval { get; init; } = TimeSpan.FromSeconds(3);
 
     /// <summary>Share of runs in which snapshots are taken, 0 to 1.</summary>
     public double SnapshotShare { get; init; } = 0.5;
@@ -87,10 +87,10 @@ public sealed record Scenario
     public double LockShare { get; init; } = 0.3;
 
     /// <summary>Virtual time during which faults are injected.</summary>
-    public TimeSpan Duration { get; init; } = TimeSpan.FromSeconds(60);
+    public TimeSpan Duration { get; init; } = TimeSpan.FromSeconds(30);
 
     /// <summary>Mean time between faults; no faults if zero.</summary>
-    public TimeSpan FaultInterval { get; init; } = TimeSpan.FromSeconds(6);
+    public TimeSpan FaultInterval { get; init; } = TimeSpan.FromSeconds(3);
 
     /// <summary>Virtual time after the last fault within which everything has to be clean and every operation answered.</summary>
     public TimeSpan ConvergenceBound { get; init; } = TimeSpan.FromSeconds(180);
@@ -110,7 +110,7 @@ public sealed record Scenario
             MaxOsds = 0,
             Objects = 4,
             Clients = 3,
-            FaultInterval = TimeSpan.FromSeconds(3),
+            FaultInterval = TimeSpan.FromSeconds(1.5),
             ConvergenceBound = TimeSpan.FromSeconds(60),
             Faults = Mix(
                 (FaultKind.CrashMonitor, 3), (FaultKind.CrashLeader, 3), (FaultKind.CrashAtEffect, 4), (FaultKind.PowerLoss, 1), (FaultKind.Partition, 3),
@@ -126,13 +126,13 @@ public sealed record Scenario
         new Scenario
         {
             Name = "crashes",
-            FaultInterval = TimeSpan.FromSeconds(4),
+            FaultInterval = TimeSpan.FromSeconds(2),
             Faults = Mix((FaultKind.CrashOsd, 4), (FaultKind.CrashAtEffect, 4), (FaultKind.CrashMonitor, 1), (FaultKind.CrashLeader, 1)),
         },
         new Scenario
         {
             Name = "power",
-            FaultInterval = TimeSpan.FromSeconds(10),
+            FaultInterval = TimeSpan.FromSeconds(5),
             Faults = Mix((FaultKind.PowerLoss, 4), (FaultKind.CrashAtEffect, 2), (FaultKind.CrashOsd, 1)),
         },
         new Scenario
@@ -141,7 +141,7 @@ public sealed record Scenario
             SnapshotShare = 1,
             SnapshotInterval = TimeSpan.FromSeconds(1.5),
             ThinkTime = TimeSpan.FromMilliseconds(150),
-            FaultInterval = TimeSpan.FromSeconds(5),
+            FaultInterval = TimeSpan.FromSeconds(2.5),
         },
         new Scenario
         {
@@ -181,7 +181,7 @@ public sealed record Scenario
         {
             Name = "beyond",
             BeyondRedundancy = true,
-            FaultInterval = TimeSpan.FromSeconds(8),
+            FaultInterval = TimeSpan.FromSeconds(4),
             Faults = Mix((FaultKind.DestroyDisks, 2), (FaultKind.CrashOsd, 4), (FaultKind.CrashAtEffect, 1), (FaultKind.Partition, 1), (FaultKind.PowerLoss, 1)),
         },
         new Scenario
@@ -192,14 +192,14 @@ public sealed record Scenario
         new Scenario
         {
             Name = "full",
-            FaultInterval = TimeSpan.FromSeconds(5),
+            FaultInterval = TimeSpan.FromSeconds(2.5),
             Faults = Mix((FaultKind.FullDisk, 6), (FaultKind.CrashOsd, 2), (FaultKind.CrashAtEffect, 1), (FaultKind.OsdOut, 2), (FaultKind.ReplaceDisk, 1)),
         },
         new Scenario
         {
             Name = "monitors",
             MaxOsds = 3,
-            FaultInterval = TimeSpan.FromSeconds(3),
+            FaultInterval = TimeSpan.FromSeconds(1.5),
             Faults = Mix((FaultKind.CrashMonitor, 4), (FaultKind.CrashLeader, 4), (FaultKind.Partition, 1), (FaultKind.Pause, 2), (FaultKind.CrashAtEffect, 2), (FaultKind.PowerLoss, 1)),
         },
     ];

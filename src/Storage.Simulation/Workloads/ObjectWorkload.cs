@@ -260,7 +260,7 @@ internal sealed class ObjectWorkload
     private byte[] Value(int length)
     {
         byte[] value = new byte[length];
-        _random.NextBytes(value);
+        Filler.Fill(value, _random);
         return value;
     }
 

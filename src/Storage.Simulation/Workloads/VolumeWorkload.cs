@@ -173,7 +173,7 @@ internal sealed class VolumeWorkload(
     private async Task WriteAsync(Volume open, long offset, int length)
     {
         PageBuffer buffer = _buffers.Rent(length);
-        random.NextBytes(buffer.Span[..length]);
+        Filler.Fill(buffer.Span[..length], random);
         byte[] data = buffer.Span[..length].ToArray();
         List<HistoryEntry> entries = Invoke(offset, length, (within, from, count) => new CallStep(OperationCode.Write, within, Data: data[from..(from + count)]));
         ResultCode result = await open.WriteAsync(offset, buffer.Slice(0, length));
