@@ -171,8 +171,7 @@ internal sealed class PgLog
 
     public int Count => _entries.Count;
 
-    /// <summary>Operations beyond the log, in order of version; to be looked at only.</summary>
-    public Queue<DuplicateEntry> Duplicates => _duplicates;
+    public IReadOnlyCollection<DuplicateEntry> Duplicates => _duplicates;
 
     /// <summary>Operations beyond the log with a version above <paramref name="version"/>, in order.</summary>
     public IEnumerable<DuplicateEntry> DuplicatesAfter(PgVersion version)

@@ -100,31 +100,7 @@ internal static class PgLogRecord
         (PgVersion Tail, long Objects, long Bytes) after = default;
         for (int i = 0; i < records.Count; i++)
         {
-            var reader = new WireReader(records[i].Span);
-            PgVersion version;
-            switch (ReadKind(ref reader))
-            {
-                case PgLogRecordKind.Entry:
-                    after = (reader.ReadPgVersion(), reader.ReadInt64(), reader.ReadInt64());
-                    PgLogEntry entry = PgLogEntry.Decode(ref reader);
-                    log.Add(entry);
-                    version = entry.Version;
-                    break;
-                case PgLogRecordKind.Duplicate:
-                    var operation = new OperationId(reader.ReadUInt64(), reader.ReadUInt64());
-                    version = reader.ReadPgVersion();
-                    uint hash = reader.ReadUInt32();
-                    log.AddDuplicate(new DuplicateEntry(operation, version, hash));
-                    break;
-                case PgLogRecordKind.Cut:
-                    version = reader.ReadPgVersion();
-                    log.RemoveAfter(version);
-                    break;
-                default:
-                    throw new MalformedDataException($"a PG log record of unknown kind {records[i].Span[1]}");
-            }
-
-            reader.ExpectEnd();
+            PgVersion version = Apply(records[i].Span, log, ref after);
             newest = version > newest ? version : newest;
             if ((i + 1) % PgLogMark.Distance == 0)
             {
@@ -132,6 +108,51 @@ internal static class PgLogRecord
             }
         }
 
+        Bring(info, log, after);
+    }
+
+    /// <summary>Does to a log what a record says.</summary>
+    /// <param name="record">The record.</param>
+    /// <param name="log">The log that the records before it left behind.</param>
+    /// <param name="after">What the info says after the newest entry.</param>
+    /// <returns>The version that it is about.</returns>
+    /// <exception cref="MalformedDataException">A record of another version, or damaged.</exception>
+    public static PgVersion Apply(ReadOnlySpan<byte> record, PgLog log, ref (PgVersion Tail, long Objects, long Bytes) after)
+    {
+        var reader = new WireReader(record);
+        PgVersion version;
+        switch (ReadKind(ref reader))
+        {
+            case PgLogRecordKind.Entry:
+                after = (reader.ReadPgVersion(), reader.ReadInt64(), reader.ReadInt64());
+                PgLogEntry entry = PgLogEntry.Decode(ref reader);
+                log.Add(entry);
+                version = entry.Version;
+                break;
+            case PgLogRecordKind.Duplicate:
+                var operation = new OperationId(reader.ReadUInt64(), reader.ReadUInt64());
+                version = reader.ReadPgVersion();
+                uint hash = reader.ReadUInt32();
+                log.AddDuplicate(new DuplicateEntry(operation, version, hash));
+                break;
+            case PgLogRecordKind.Cut:
+                version = reader.ReadPgVersion();
+                log.RemoveAfter(version);
+                break;
+            default:
+                throw new MalformedDataException($"a PG log record of unknown kind {record[1]}");
+        }
+
+        reader.ExpectEnd();
+        return version;
+    }
+
+    /// <summary>Brings the info up to the newest entry of its log, and the log up to the tail that the info then has.</summary>
+    /// <param name="info">What the attribute says.</param>
+    /// <param name="log">What all records left behind.</param>
+    /// <param name="after">What the info says after the newest entry.</param>
+    public static void Bring(PgInfo info, PgLog log, (PgVersion Tail, long Objects, long Bytes) after)
+    {
         if (log.Count > 0 && log.Entries[^1].Version > info.LastUpdate)
         {
             info.LastUpdate = log.Entries[^1].Version;

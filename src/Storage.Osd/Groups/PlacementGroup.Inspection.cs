@@ -1,5 +1,6 @@
 using Storage.Cluster;
 using Storage.Coding;
+using Storage.ObjectStore;
 using Storage.Osd.Protocol;
 
 namespace Storage.Osd;
@@ -77,16 +78,54 @@ internal sealed partial class PlacementGroup
 
         var reader = new WireReader(bytes.Span);
         PgInfo info = PgInfo.Decode(ref reader);
-        var log = new PgLog();
-        PgLogRecord.Load(_host.Store, _collection, log, info, new Queue<PgLogMark>());
+        bool isWhole = ReadMirror();
+        PgLogRecord.Bring(info, _mirror, _mirrorAfter);
         return info.LastUpdate != _info.LastUpdate || info.LogTail != _info.LogTail || info.LastEpochStarted != _info.LastEpochStarted
             || info.IsComplete != _info.IsComplete || info.BackfillCursor != _info.BackfillCursor || info.Objects != _info.Objects || info.Bytes != _info.Bytes
             ? $"on disk the copy has log {info.LogTail}..{info.LastUpdate}, started {info.LastEpochStarted}, complete {info.IsComplete} {info.BackfillCursor}, {info.Objects} objects, {info.Bytes} bytes; "
                 + $"in memory {_info.LogTail}..{_info.LastUpdate}, {_info.LastEpochStarted}, {_info.IsComplete} {_info.BackfillCursor}, {_info.Objects}, {_info.Bytes}"
-            : CompareLog(log);
+            : CompareLog(_mirror, isWhole);
     }
 
-    private string? CompareLog(PgLog stored)
+    // Reads what the disk's log got since the last look, or all of it: where it does not go on from there, and once an interval.
+    private bool ReadMirror()
+    {
+        LogRange range = _host.Store.GetLog(_collection);
+        var now = (Interval, _info.LastEpochStarted, _pool.PgCount, _info.IsComplete, range.First);
+        bool isWhole = now != _mirroredIn || range.Next < _mirroredTo || _mirror.Count == 0;
+        if (isWhole)
+        {
+            _mirroredIn = now;
+            _mirroredTo = range.First;
+            _mirrorAfter = default;
+            _mirror.Clear();
+        }
+
+        if (_mirroredTo < range.Next)
+        {
+            _mirrored.Clear();
+            _host.Store.ReadLog(_collection, _mirrored);
+            for (int i = (int)(_mirroredTo - range.First); i < _mirrored.Count; i++)
+            {
+                PgLogRecord.Apply(_mirrored[i].Span, _mirror, ref _mirrorAfter);
+            }
+
+            _mirroredTo = range.Next;
+        }
+
+        return isWhole;
+    }
+
+    // What the disk's log says, as far as FindContradiction has read it.
+    private readonly PgLog _mirror = new();
+    private readonly List<ReadOnlyMemory<byte>> _mirrored = [];
+    private (PgVersion Tail, long Objects, long Bytes) _mirrorAfter;
+    private (Epoch Interval, Epoch Started, int PgCount, bool IsComplete, long First) _mirroredIn;
+    private long _mirroredTo;
+    private PgVersion _duplicatesComparedTo;
+
+    // Operations beyond the log come in order of version: those that were compared once stay as they are until all is read again.
+    private string? CompareLog(PgLog stored, bool isWhole)
     {
         for (int i = 0; i < Math.Min(stored.Count, _log.Count); i++)
         {
@@ -109,10 +148,11 @@ internal sealed partial class PlacementGroup
         {
         }
 
-        var duplicates = new HashSet<DuplicateEntry>(stored.Duplicates);
-        foreach (DuplicateEntry duplicate in _log.Duplicates)
+        HashSet<DuplicateEntry>? duplicates = isWhole ? [.. stored.Duplicates] : null;
+        foreach (DuplicateEntry duplicate in _log.DuplicatesAfter(isWhole ? PgVersion.Zero : _duplicatesComparedTo))
         {
-            if (!duplicates.Contains(duplicate))
+            _duplicatesComparedTo = duplicate.Version;
+            if (duplicates is not null ? !duplicates.Contains(duplicate) : !stored.TryFindOperation(duplicate.Operation, out PgVersion version) || version != duplicate.Version)
             {
                 return $"operation {duplicate.Operation} of {duplicate.Version}, beyond the log, is in memory and not on disk";
             }
@@ -123,7 +163,7 @@ internal sealed partial class PlacementGroup
             }
         }
 
-        return duplicates.Count > _log.Duplicates.Count
+        return duplicates is not null && duplicates.Count > _log.Duplicates.Count
             ? $"{duplicates.Count} operations beyond the log are on disk, {_log.Duplicates.Count} in memory"
             : null;
     }
