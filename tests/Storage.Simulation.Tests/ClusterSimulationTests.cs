@@ -18,16 +18,6 @@ public sealed class ClusterSimulationTests
         Assert.NotEqual(first.TraceHash, new SimulationRun(12, s_short).Execute().TraceHash);
     }
 
-    // A copy of an operation was refused and answered while a second copy of it was still to take effect.
-    [Fact]
-    public void AnAnswerToAnEarlierSendingDoesNotEndAnOperation()
-    {
-        Scenario scenario = Scenario.Load("default");
-        scenario = scenario with { Duration = scenario.Duration * 0.5, FaultInterval = scenario.FaultInterval * 0.7 };
-        using var output = new StringWriter();
-        Assert.True(SimulationRunner.Run(new SimulationRequest { FirstSeed = 2001, LastSeed = 2001, Scenario = scenario }, output) == 0, output.ToString());
-    }
-
     [Theory]
     [InlineData("calm", 4)]
     [InlineData("network", 10)]
@@ -43,7 +33,6 @@ public sealed class ClusterSimulationTests
     public void NothingIsLostAndEverythingConverges(string name, ulong seeds)
     {
         Scenario scenario = Scenario.Load(name);
-        scenario = scenario with { Duration = scenario.Duration * 0.5, FaultInterval = scenario.FaultInterval * 0.7 };
         using var output = new StringWriter();
         int exit = SimulationRunner.Run(
             new SimulationRequest { FirstSeed = 1, LastSeed = seeds, Jobs = 2, Scenario = scenario, RequiredCoverage = name == "default" ? StandardRuns.RequiredOfFewSeeds : null }, output);

@@ -124,6 +124,15 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
             record.KnownFrom = group.Info.LogTail;
         }
 
+        if (record.NotedTo > PgVersion.Zero && group.Info.LogTail > record.NotedTo)
+        {
+            // More was written since the last look than the log holds: what came in between is not known, nor what it did to which object.
+            record.KnownFrom = group.Info.LogTail;
+            record.Latest.Clear();
+            cluster.Coverage.Count("check.log_outran_watch");
+        }
+
+        record.NotedTo = group.CommittedTo > record.NotedTo ? group.CommittedTo : record.NotedTo;
         record.Noted = group.Interval > record.Noted ? group.Interval : record.Noted;
         record.Seen[osd.Id] = (osd.Starts, group.Interval, group.CommittedTo);
         PlacementGroup? newest = record.Newest > group.Interval && record.Primary?.FindGroup(id) is { IsActive: true } other && other.Interval == record.Newest ? other : null;
@@ -310,6 +319,9 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
         public Epoch Noted;
 
         public PgVersion KnownFrom;
+
+        /// <summary>Newest entry that was seen committed.</summary>
+        public PgVersion NotedTo;
 
         /// <summary>Newest interval that was called clean.</summary>
         public Epoch Clean;

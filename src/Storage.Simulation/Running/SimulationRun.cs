@@ -137,7 +137,7 @@ public sealed class SimulationRun
         driver.HealAll();
 
         // Clients go on for a while on the healed cluster, then end.
-        RunFor(cluster, TimeSpan.FromSeconds(3));
+        RunFor(cluster, TimeSpan.FromSeconds(5));
         driver.Settle();
         foreach (ClientNode client in clients)
         {
