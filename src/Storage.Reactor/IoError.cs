@@ -63,6 +63,9 @@ public readonly record struct IoError(int Errno)
     /// <summary>ECONNREFUSED: the machine answers, no process listens.</summary>
     public const int ConnectionRefused = 111;
 
+    /// <summary>EINPROGRESS.</summary>
+    public const int InProgress = 115;
+
     /// <summary>EHOSTUNREACH.</summary>
     public const int HostUnreachable = 113;
 

@@ -25,7 +25,7 @@ public sealed unsafe partial class ReactorLoop
     /// <param name="destination">Where the bytes go.</param>
     /// <param name="completion">Gets the bytes read, fewer only at the end of the file.</param>
     public void Read(int fd, long offset, BufferSegment destination, IoCompletion completion) =>
-        Transfer(IoUring.OpRead, fd, offset, destination, 0, completion);
+        Transfer(IoRing.OpRead, fd, offset, destination, 0, completion);
 
     /// <summary>Writes to a descriptor at an offset. The loop holds a reference to the buffer until the completion.</summary>
     /// <param name="fd">File or block device; with O_DIRECT offset, length and address must be aligned to its block size.</param>
@@ -34,7 +34,7 @@ public sealed unsafe partial class ReactorLoop
     /// <param name="completion">Gets the bytes written, which may be fewer than asked for.</param>
     /// <param name="durable">Complete only when the data is on stable storage (RWF_DSYNC).</param>
     public void Write(int fd, long offset, BufferSegment source, IoCompletion completion, bool durable = false) =>
-        Transfer(IoUring.OpWrite, fd, offset, source, durable ? RwfDsync : 0, completion);
+        Transfer(IoRing.OpWrite, fd, offset, source, durable ? RwfDsync : 0, completion);
 
     /// <summary>Writes many ranges one after the other at an offset.</summary>
     /// <param name="fd">File or block device.</param>
@@ -46,7 +46,7 @@ public sealed unsafe partial class ReactorLoop
     {
         ArgumentNullException.ThrowIfNull(source);
         Invariant.Holds(source.Count > 0);
-        Sqe* sqe = Prepare(IoUring.OpWritev, fd, completion, null);
+        Sqe* sqe = Prepare(IoRing.OpWritev, fd, completion, null);
         sqe->Offset = (ulong)offset;
         sqe->Address = (ulong)source.First;
         sqe->Length = (uint)source.Count;
@@ -58,8 +58,8 @@ public sealed unsafe partial class ReactorLoop
     /// <param name="completion">Gets 0.</param>
     public void DataSync(int fd, IoCompletion completion)
     {
-        Sqe* sqe = Prepare(IoUring.OpFsync, fd, completion, null);
-        sqe->OperationFlags = 1; // IORING_FSYNC_DATASYNC
+        Sqe* sqe = Prepare(IoRing.OpFsync, fd, completion, null);
+        sqe->OperationFlags = IoRing.FsyncDataOnly;
     }
 
     /// <summary>Allocates, punches or zeroes a range (fallocate).</summary>
@@ -70,7 +70,7 @@ public sealed unsafe partial class ReactorLoop
     /// <param name="completion">Gets 0.</param>
     public void Allocate(int fd, int mode, long offset, long length, IoCompletion completion)
     {
-        Sqe* sqe = Prepare(IoUring.OpFallocate, fd, completion, null);
+        Sqe* sqe = Prepare(IoRing.OpFallocate, fd, completion, null);
         sqe->Offset = (ulong)offset;
         sqe->Address = (ulong)length;
         sqe->Length = (uint)mode;
@@ -78,33 +78,33 @@ public sealed unsafe partial class ReactorLoop
 
     internal void Accept(int fd, IoCompletion completion)
     {
-        Sqe* sqe = Prepare(IoUring.OpAccept, fd, completion, null);
-        sqe->Priority = IoUring.AcceptMultishot;
+        Sqe* sqe = Prepare(IoRing.OpAccept, fd, completion, null);
+        sqe->Priority = IoRing.AcceptMultishot;
         sqe->OperationFlags = Libc.SockCloexec;
     }
 
     internal void Connect(int fd, byte* address, uint length, IoCompletion completion)
     {
-        Sqe* sqe = Prepare(IoUring.OpConnect, fd, completion, null);
+        Sqe* sqe = Prepare(IoRing.OpConnect, fd, completion, null);
         sqe->Address = (ulong)address;
         sqe->Offset = length;
     }
 
     internal void SendMessage(int fd, MessageHeader* message, uint flags, IoCompletion completion)
     {
-        Sqe* sqe = Prepare(IoUring.OpSendMsg, fd, completion, null);
+        Sqe* sqe = Prepare(IoRing.OpSendMsg, fd, completion, null);
         sqe->Address = (ulong)message;
         sqe->Length = 1;
         sqe->OperationFlags = flags;
     }
 
-    /// <summary>Whether receiving may be told to wait for data before it tries (Linux 5.19; known to be there with deferred task work).</summary>
-    internal bool SupportsPollFirst => _ring.DefersTaskWork;
+    /// <summary>Whether receiving may be told to wait for data before it tries (io_uring of Linux 5.19; known to be there with deferred task work).</summary>
+    internal bool SupportsPollFirst => _ring.SupportsPollFirst;
 
     internal void ReceiveMessage(int fd, MessageHeader* message, bool pollFirst, IoCompletion completion)
     {
-        Sqe* sqe = Prepare(IoUring.OpRecvMsg, fd, completion, null);
-        sqe->Priority = pollFirst ? IoUring.PollFirst : (ushort)0;
+        Sqe* sqe = Prepare(IoRing.OpRecvMsg, fd, completion, null);
+        sqe->Priority = pollFirst ? IoRing.PollFirst : (ushort)0;
         sqe->Address = (ulong)message;
         sqe->Length = 1;
     }
@@ -113,9 +113,9 @@ public sealed unsafe partial class ReactorLoop
     internal void CancelAll(int fd)
     {
         Sqe* sqe = NextEntry();
-        sqe->Opcode = IoUring.OpAsyncCancel;
+        sqe->Opcode = IoRing.OpAsyncCancel;
         sqe->Fd = fd;
-        sqe->OperationFlags = IoUring.CancelAll | IoUring.CancelFd;
+        sqe->OperationFlags = IoRing.CancelAll | IoRing.CancelFd;
         sqe->UserData = Ignored;
     }
 
@@ -201,7 +201,7 @@ public sealed unsafe partial class ReactorLoop
         ref Slot slot = ref _slots[index];
         IoCompletion completion = slot.Completion!;
         PageBuffer? buffer = null;
-        if ((cqe.Flags & IoUring.CqeMore) == 0)
+        if ((cqe.Flags & IoRing.CqeMore) == 0)
         {
             buffer = slot.Buffer;
             slot.Completion = null;

@@ -8,7 +8,8 @@ using Storage.Reactor.Timers;
 namespace Storage.Reactor;
 
 /// <summary>
-/// The production event loop: one thread that owns its sockets, file operations, timers and posted work, on one io_uring.
+/// The production event loop: one thread that owns its sockets, file operations, timers and posted work, on one io_uring, or on epoll and a few
+/// threads for files where the kernel has or allows none.
 /// A pass takes posted work, due timers and all ready completions, runs what was deferred to its end, then submits everything
 /// with one system call, which is also the one that sleeps.
 /// </summary>
@@ -18,7 +19,7 @@ namespace Storage.Reactor;
 /// </remarks>
 public sealed unsafe partial class ReactorLoop : IEventLoop, IDisposable
 {
-    private readonly IoUring _ring;
+    private readonly IoRing _ring;
     private readonly ReactorOptions _options;
     private readonly TimerQueue _timers = new();
     private readonly ConcurrentQueue<Work> _posted = new();
@@ -37,7 +38,7 @@ public sealed unsafe partial class ReactorLoop : IEventLoop, IDisposable
 
     /// <summary>Creates a loop; it does nothing until <see cref="Run"/>.</summary>
     /// <param name="options">Settings; null for the defaults.</param>
-    /// <exception cref="NotSupportedException">The kernel has no io_uring or forbids it; the message names the setting.</exception>
+    /// <exception cref="NotSupportedException">The options ask for io_uring, and the kernel has none or forbids it; the message names the setting.</exception>
     public ReactorLoop(ReactorOptions? options = null)
     {
         _options = options ?? new ReactorOptions();
@@ -46,7 +47,7 @@ public sealed unsafe partial class ReactorLoop : IEventLoop, IDisposable
             throw new ArgumentException($"Entries is {_options.Entries}; a power of two from 8 to 32768 is needed", nameof(options));
         }
 
-        _ring = new IoUring((uint)_options.Entries);
+        _ring = MakeRing();
         _wakeUp = new WakeUp(this);
         _context = new LoopSynchronizationContext(this);
         TimeProvider = new Clock(this);
@@ -77,6 +78,12 @@ public sealed unsafe partial class ReactorLoop : IEventLoop, IDisposable
 
     /// <summary>Figures of the loop since its start; read on the loop.</summary>
     public ReactorStatistics Statistics { get; } = new();
+
+    /// <summary>What carries out its operations.</summary>
+    public LoopEngine Engine => _ring is IoUring ? LoopEngine.IoUring : LoopEngine.Epoll;
+
+    /// <summary>Why io_uring is not used though nobody asked for anything else; else null.</summary>
+    public string? WhyNotIoUring { get; private set; }
 
     /// <summary>True while operations may be started; false once the loop is shutting down.</summary>
     public bool IsAccepting => !_draining;
@@ -183,6 +190,24 @@ public sealed unsafe partial class ReactorLoop : IEventLoop, IDisposable
         }
     }
 
+    private IoRing MakeRing()
+    {
+        if (_options.Engine == LoopEngine.Epoll)
+        {
+            return new EpollRing((uint)_options.Entries);
+        }
+
+        try
+        {
+            return new IoUring((uint)_options.Entries);
+        }
+        catch (NotSupportedException e) when (_options.Engine == LoopEngine.Automatic)
+        {
+            WhyNotIoUring = e.Message;
+            return new EpollRing((uint)_options.Entries);
+        }
+    }
+
     internal void AssertCurrent()
     {
         if (!IsCurrent)
@@ -254,7 +279,7 @@ public sealed unsafe partial class ReactorLoop : IEventLoop, IDisposable
     {
         if (HasWork)
         {
-            if (_ring.Unsubmitted > 0 || _ring.KernelHasWork)
+            if (_ring.Unsubmitted > 0 || _ring.NeedsEnter)
             {
                 Enter(wait: false, null);
             }
@@ -273,7 +298,7 @@ public sealed unsafe partial class ReactorLoop : IEventLoop, IDisposable
             }
         }
 
-        if (_options.Spin > TimeSpan.Zero && SpinFor(timeout))
+        if (_options.Spin > TimeSpan.Zero && _ring.CanSpin && SpinFor(timeout))
         {
             return;
         }
@@ -303,7 +328,7 @@ public sealed unsafe partial class ReactorLoop : IEventLoop, IDisposable
                 return true;
             }
 
-            if (_ring.KernelHasWork)
+            if (_ring.NeedsEnter)
             {
                 Enter(wait: false, null);
                 return true;
@@ -322,7 +347,7 @@ public sealed unsafe partial class ReactorLoop : IEventLoop, IDisposable
         int error = _ring.Enter(wait, timeout);
         if (error is not (0 or IoError.TimerExpired or IoError.Interrupted or IoError.TryAgain or IoError.Busy))
         {
-            throw new IoException("io_uring_enter failed", error);
+            throw new IoException($"the loop's wait for events failed ({Engine})", error);
         }
     }
 
@@ -333,9 +358,9 @@ public sealed unsafe partial class ReactorLoop : IEventLoop, IDisposable
         Sqe* cancel = _ring.TryNext();
         if (cancel is not null)
         {
-            cancel->Opcode = IoUring.OpAsyncCancel;
+            cancel->Opcode = IoRing.OpAsyncCancel;
             cancel->Fd = -1;
-            cancel->OperationFlags = IoUring.CancelAll | IoUring.CancelAny;
+            cancel->OperationFlags = IoRing.CancelAll | IoRing.CancelAny;
             cancel->UserData = Ignored;
         }
 
@@ -396,7 +421,8 @@ public sealed unsafe partial class ReactorLoop : IEventLoop, IDisposable
 
         public void Arm()
         {
-            Sqe* sqe = _loop.Prepare(IoUring.OpRead, _fd, this, null);
+            Sqe* sqe = _loop.Prepare(IoRing.OpRead, _fd, this, null);
+            sqe->Offset = IoRing.NoOffset;
             sqe->Address = (ulong)_value;
             sqe->Length = 8;
         }
@@ -445,7 +471,7 @@ public sealed class ReactorStatistics
     /// <summary>Passes of the loop.</summary>
     public long Passes { get; internal set; }
 
-    /// <summary>Calls of io_uring_enter.</summary>
+    /// <summary>Calls of io_uring_enter, or rounds of epoll.</summary>
     public long SystemCalls { get; internal set; }
 
     /// <summary>Of those, calls that were ready to sleep.</summary>

@@ -1,8 +1,27 @@
 namespace Storage.Reactor;
 
+/// <summary>What carries out a loop's operations.</summary>
+public enum LoopEngine
+{
+    /// <summary>io_uring where the kernel has and allows it, else epoll.</summary>
+    Automatic,
+
+    /// <summary>io_uring; Linux 5.11 or later.</summary>
+    IoUring,
+
+    /// <summary>epoll for sockets, and blocking calls on a few threads for files. Costs more system calls and hand-overs per operation.</summary>
+    Epoll,
+}
+
 /// <summary>Settings of a <see cref="ReactorLoop"/>.</summary>
 public sealed record ReactorOptions
 {
+    private static readonly LoopEngine s_engine = ParseEngine(Environment.GetEnvironmentVariable("STORAGE_LOOP"));
+
+    /// <summary>What carries out the operations. Default: what the environment variable <c>STORAGE_LOOP</c> says (<c>io_uring</c> or <c>epoll</c>), else
+    /// <see cref="LoopEngine.Automatic"/>.</summary>
+    public LoopEngine Engine { get; init; } = s_engine;
+
     /// <summary>Submission entries, a power of two; a pass that queues more costs an extra system call. Default 1024.</summary>
     public int Entries { get; init; } = 1024;
 
@@ -13,4 +32,12 @@ public sealed record ReactorOptions
 
     /// <summary>How long <see cref="ReactorLoop.Run"/> waits, at its end, for operations the kernel has not finished. Default 10 s.</summary>
     public TimeSpan DrainTimeout { get; init; } = TimeSpan.FromSeconds(10);
+
+    private static LoopEngine ParseEngine(string? text) => text switch
+    {
+        null or "" or "auto" => LoopEngine.Automatic,
+        "io_uring" => LoopEngine.IoUring,
+        "epoll" => LoopEngine.Epoll,
+        _ => throw new NotSupportedException($"STORAGE_LOOP is '{text}'; it may be auto, io_uring or epoll"),
+    };
 }

@@ -37,7 +37,7 @@ internal sealed class ClientSession : IAsyncDisposable
     public static async Task<ClientSession> OpenAsync(
         Guid fsid, IReadOnlyList<NodeAddress> monitors, Action<Exception> failed, Action<string>? warning = null, bool withFaults = false)
     {
-        var thread = new LoopThread("client", failed);
+        var thread = new LoopThread("client", failed, warning);
         try
         {
             ulong id = RandomId();

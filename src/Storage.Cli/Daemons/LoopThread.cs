@@ -11,9 +11,15 @@ internal sealed class LoopThread : IDisposable
     /// <summary>Starts the loop.</summary>
     /// <param name="name">Name of the thread.</param>
     /// <param name="failed">Told, on the loop's thread, of the exception that ended the loop.</param>
-    public LoopThread(string name, Action<Exception> failed)
+    /// <param name="warning">Told what is worth a line in the log; may be null.</param>
+    public LoopThread(string name, Action<Exception> failed, Action<string>? warning = null)
     {
         Loop = new ReactorLoop();
+        if (Loop.WhyNotIoUring is { } why)
+        {
+            warning?.Invoke($"{why}. Going on with epoll and threads for files, which costs more CPU per operation");
+        }
+
         Loop.Failed += failed;
         _thread = Loop.RunOnThread(name);
     }

@@ -21,7 +21,7 @@ internal sealed class MonitorProcess(DaemonContext context, string folder, Monit
 
     public async Task StartAsync(CancellationToken cancellation)
     {
-        _thread = new LoopThread(context.Name, context.Fail);
+        _thread = new LoopThread(context.Name, context.Fail, text => context.Log.LogWarning("{Warning}", text));
         _storage = MonitorStore.OpenRaft(folder, options);
         FaultPoints? points = faultFolder is null ? null : new FaultPoints(_thread.Loop);
         _daemon = await _thread.InvokeAsync(() =>

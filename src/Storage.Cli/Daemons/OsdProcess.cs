@@ -40,7 +40,7 @@ internal sealed class OsdProcess(DaemonContext context, string folder, DaemonFil
             ListenAddress = AddressRules.ParseListen(file.Listen),
             MonitorAddresses = file.MonitorAddresses(),
         };
-        _thread = new LoopThread(context.Name, context.Fail);
+        _thread = new LoopThread(context.Name, context.Fail, text => context.Log.LogWarning("{Warning}", text));
         FaultPoints? points = faultFolder is null ? null : new FaultPoints(_thread.Loop);
         await _thread.InvokeAsync(async () =>
         {

@@ -73,15 +73,8 @@ internal struct GetEventsArgument
 /// The two rings shared with the kernel, through plain system calls. Created by any thread, used by the one that calls
 /// <see cref="Enable"/>.
 /// </summary>
-internal sealed unsafe class IoUring : IDisposable
+internal sealed unsafe class IoUring : IoRing
 {
-    public const byte OpNop = 0, OpWritev = 2, OpFsync = 3, OpSendMsg = 9, OpRecvMsg = 10, OpAccept = 13, OpAsyncCancel = 14,
-        OpConnect = 16, OpFallocate = 17, OpRead = 22, OpWrite = 23, OpReadv = 1;
-
-    public const uint CqeMore = 1 << 1;
-    public const uint CancelAll = 1 << 0, CancelFd = 1 << 1, CancelAny = 1 << 2;
-    public const ushort AcceptMultishot = 1, PollFirst = 1;
-
     private const long SysSetup = 425, SysEnter = 426, SysRegister = 427;
     private const uint SetupCqSize = 1 << 3, SetupClamp = 1 << 4, SetupDisabled = 1 << 6, SetupSubmitAll = 1 << 7,
         SetupCoopTaskrun = 1 << 8, SetupTaskrunFlag = 1 << 9, SetupSingleIssuer = 1 << 12, SetupDeferTaskrun = 1 << 13;
@@ -146,17 +139,17 @@ internal sealed unsafe class IoUring : IDisposable
     /// <summary>True if the kernel defers completion work to <see cref="Enter"/>: no interrupts of the loop's own code.</summary>
     public bool DefersTaskWork { get; private set; }
 
-    /// <summary>Entries written and not yet handed to the kernel.</summary>
-    public uint Unsubmitted => _tail - Volatile.Read(ref *_sqHead);
+    public override bool SupportsPollFirst => DefersTaskWork;
 
-    /// <summary>True if the kernel has completions or work for this ring that needs a call to <see cref="Enter"/>.</summary>
-    public bool KernelHasWork => (Volatile.Read(ref *_sqFlags) & (SqTaskrun | SqOverflow)) != 0;
+    public override bool CanSpin => true;
 
-    /// <summary>True if completions are ready.</summary>
-    public bool HasCompletions => *_cqHead != Volatile.Read(ref *_cqTail);
+    public override uint Unsubmitted => _tail - Volatile.Read(ref *_sqHead);
 
-    /// <summary>Starts the ring; from here on it belongs to the calling thread.</summary>
-    public void Enable()
+    public override bool NeedsEnter => (Volatile.Read(ref *_sqFlags) & (SqTaskrun | SqOverflow)) != 0;
+
+    public override bool HasCompletions => *_cqHead != Volatile.Read(ref *_cqTail);
+
+    public override void Enable()
     {
         if (Libc.SysRegister(SysRegister, _fd, RegisterEnableRings, null, 0) < 0)
         {
@@ -164,8 +157,7 @@ internal sealed unsafe class IoUring : IDisposable
         }
     }
 
-    /// <summary>The next free submission entry, zeroed; null if the ring is full.</summary>
-    public Sqe* TryNext()
+    public override Sqe* TryNext()
     {
         if (Unsubmitted >= _sqEntries)
         {
@@ -178,11 +170,7 @@ internal sealed unsafe class IoUring : IDisposable
         return sqe;
     }
 
-    /// <summary>Submits what was written and takes in completions.</summary>
-    /// <param name="wait">Sleep until there is a completion.</param>
-    /// <param name="timeout">Longest sleep; null is forever.</param>
-    /// <returns>0, or the errno; ETIME and EINTR are ordinary.</returns>
-    public int Enter(bool wait, TimeSpan? timeout)
+    public override int Enter(bool wait, TimeSpan? timeout)
     {
         Volatile.Write(ref *_sqTail, _tail);
         KernelTimespec timespec = default;
@@ -199,8 +187,7 @@ internal sealed unsafe class IoUring : IDisposable
         return result < 0 ? Libc.LastError : 0;
     }
 
-    /// <summary>Takes the oldest completion.</summary>
-    public bool TryTake(out Cqe cqe)
+    public override bool TryTake(out Cqe cqe)
     {
         uint head = *_cqHead;
         if (head == Volatile.Read(ref *_cqTail))
@@ -214,10 +201,9 @@ internal sealed unsafe class IoUring : IDisposable
         return true;
     }
 
-    /// <summary>Completions that are ready now.</summary>
-    public uint Ready => Volatile.Read(ref *_cqTail) - *_cqHead;
+    public override uint Ready => Volatile.Read(ref *_cqTail) - *_cqHead;
 
-    public void Dispose()
+    public override void Dispose()
     {
         if (_fd >= 0)
         {

@@ -108,7 +108,7 @@ public sealed class StreamListener : IDisposable
 
         protected internal override void OnCompleted(int result, uint flags)
         {
-            Armed = (flags & IoUring.CqeMore) != 0;
+            Armed = (flags & IoRing.CqeMore) != 0;
             if (result >= 0)
             {
                 IStreamHandler? handler = listener._disposed ? null : listener._accept(listener);

@@ -4,12 +4,20 @@ using Xunit;
 
 namespace Storage.Tests.Reactor;
 
-public sealed class ReactorLoopTests
+/// <summary>On io_uring.</summary>
+public sealed class ReactorLoopOnIoUringTests() : ReactorLoopTests(LoopEngine.IoUring);
+
+/// <summary>On epoll and threads.</summary>
+public sealed class ReactorLoopOnEpollTests() : ReactorLoopTests(LoopEngine.Epoll);
+
+public abstract class ReactorLoopTests(LoopEngine engine)
 {
+    private readonly ReactorOptions _options = new() { Engine = engine };
+
     [Fact]
     public void PostedWorkRunsOnTheLoopInOrder()
     {
-        using var fixture = new LoopFixture();
+        using var fixture = new LoopFixture(_options);
         var seen = new List<int>();
         for (int i = 0; i < 10_000; i++)
         {
@@ -29,7 +37,7 @@ public sealed class ReactorLoopTests
     [Fact]
     public void DeferredWorkRunsAfterThePassAndBeforeWhatWasPosted()
     {
-        using var fixture = new LoopFixture();
+        using var fixture = new LoopFixture(_options);
         var seen = new List<string>();
         fixture.Post(() =>
         {
@@ -44,7 +52,7 @@ public sealed class ReactorLoopTests
     [Fact]
     public void TimersFireInOrderAndNotEarlyAndCancelledOnesNever()
     {
-        using var fixture = new LoopFixture();
+        using var fixture = new LoopFixture(_options);
         var seen = new List<int>();
         fixture.Post(() =>
         {
@@ -70,7 +78,7 @@ public sealed class ReactorLoopTests
     [Fact]
     public void AsyncCodeStaysOnTheLoop()
     {
-        using var fixture = new LoopFixture();
+        using var fixture = new LoopFixture(_options);
         fixture.Post(() =>
         {
             _ = Body();
@@ -93,7 +101,7 @@ public sealed class ReactorLoopTests
     [Fact]
     public void AnUncaughtExceptionStopsTheLoopAndIsReported()
     {
-        using var loop = new ReactorLoop();
+        using var loop = new ReactorLoop(_options);
         Exception? failure = null;
         loop.Failed += e => failure = e;
         Thread thread = loop.RunOnThread("failing loop");
@@ -105,7 +113,7 @@ public sealed class ReactorLoopTests
     [Fact]
     public void SpinningLoopStillSleepsAndWakes()
     {
-        using var fixture = new LoopFixture(new ReactorOptions { Spin = TimeSpan.FromMicroseconds(50) });
+        using var fixture = new LoopFixture(_options with { Spin = TimeSpan.FromMicroseconds(50) });
         for (int i = 0; i < 20; i++)
         {
             long before = fixture.Loop.Statistics.Sleeps;
@@ -122,7 +130,7 @@ public sealed class ReactorLoopTests
         string path = Path.Combine(Directory.GetCurrentDirectory(), $"reactor-file-{Environment.ProcessId}-{Guid.NewGuid():n}");
         try
         {
-            using var fixture = new LoopFixture();
+            using var fixture = new LoopFixture(_options);
             PageBuffer source = fixture.Pool.Rent(64 << 10);
             PageBuffer target = fixture.Pool.Rent(64 << 10);
             new Random(1).NextBytes(source.Span);
@@ -174,7 +182,7 @@ public sealed class ReactorLoopTests
     [Fact]
     public void ErrorsOfFilesReachTheCompletion()
     {
-        using var fixture = new LoopFixture();
+        using var fixture = new LoopFixture(_options);
         PageBuffer buffer = fixture.Pool.Rent(4096);
         int result = 0;
         fixture.Post(() => fixture.Loop.Read(9999, 0, buffer.Slice(0, 4096), new CallbackCompletion((r, _) =>

@@ -6,14 +6,22 @@ using Xunit;
 
 namespace Storage.Tests.Reactor;
 
-public sealed class StreamSocketTests
+/// <summary>On io_uring.</summary>
+public sealed class StreamSocketOnIoUringTests() : StreamSocketTests(LoopEngine.IoUring);
+
+/// <summary>On epoll and threads.</summary>
+public sealed class StreamSocketOnEpollTests() : StreamSocketTests(LoopEngine.Epoll);
+
+public abstract class StreamSocketTests(LoopEngine engine)
 {
+    private readonly ReactorOptions _options = new() { Engine = engine };
+
     private static readonly IPEndPoint s_anyPort = new(IPAddress.Loopback, 0);
 
     [Fact]
     public void RandomStreamsAreEchoedWhole()
     {
-        using var fixture = new LoopFixture();
+        using var fixture = new LoopFixture(_options);
         var options = new StreamOptions { Pool = fixture.Pool, ReceiveBufferSize = 4096, StagingBufferSize = 4096 };
         byte[] sent = new byte[3_000_000];
         new Random(3).NextBytes(sent);
@@ -80,7 +88,7 @@ public sealed class StreamSocketTests
     [Fact]
     public void PayloadsLandInTheCallersBuffer()
     {
-        using var fixture = new LoopFixture();
+        using var fixture = new LoopFixture(_options);
         var options = new StreamOptions { Pool = fixture.Pool, ReceiveBufferSize = 4096 };
         int seen = 0;
         fixture.Post(() =>
@@ -138,7 +146,7 @@ public sealed class StreamSocketTests
     [Fact]
     public void RefusedAndLocalCloseAreTold()
     {
-        using var fixture = new LoopFixture();
+        using var fixture = new LoopFixture(_options);
         var errors = new List<string>();
         fixture.Post(() =>
         {
@@ -168,7 +176,7 @@ public sealed class StreamSocketTests
     [Fact]
     public void StoppingTheLoopEndsConnectionsAndReturnsBuffers()
     {
-        var fixture = new LoopFixture();
+        var fixture = new LoopFixture(_options);
         var options = new StreamOptions { Pool = fixture.Pool };
         int closed = 0;
         fixture.Post(() =>
@@ -191,7 +199,7 @@ public sealed class StreamSocketTests
     public void UnixSocketsWork()
     {
         string path = $"/tmp/reactor-{Environment.ProcessId}-{Guid.NewGuid():n}.sock";
-        using var fixture = new LoopFixture();
+        using var fixture = new LoopFixture(_options);
         fixture.Post(() =>
         {
             var listener = new StreamListener(fixture.Loop, new UnixDomainSocketEndPoint(path), _ => new Echo());
@@ -215,7 +223,7 @@ public sealed class StreamSocketTests
     [Fact]
     public void WritersToAPeerThatDoesNotReadAreBounded()
     {
-        using var fixture = new LoopFixture();
+        using var fixture = new LoopFixture(_options);
         var options = new StreamOptions { Pool = fixture.Pool, HighWatermark = 1 << 20 };
         long sent = 0;
         bool drained = false;
