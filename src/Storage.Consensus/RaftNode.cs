@@ -101,7 +101,13 @@ public sealed partial class RaftNode
     /// <summary>The members now, which may not be committed yet.</summary>
     public RaftConfiguration Configuration => _configurations[^1].Configuration;
 
+    /// <summary>Whether <see cref="Configuration"/> is committed: no earlier one counts any more.</summary>
+    public bool IsConfigurationCommitted => _configurations[^1].Index <= _commit;
+
     internal RaftLog Log => _log;
+
+    /// <summary>Configurations with the index of their entry: the first is in force at the last snapshot, the last one now.</summary>
+    internal IReadOnlyList<(ulong Index, RaftConfiguration Configuration)> Configurations => _configurations;
 
     private HardState CurrentHardState => new(_term, _vote, _commit);
 
@@ -227,6 +233,15 @@ public sealed partial class RaftNode
         Invariant.Holds(_persisted.Term <= _term);
         Invariant.Holds((_role == RaftRole.Leader) == (_leader == Self));
         Invariant.Holds(_configurations.Count > 0);
+        for (int i = 1; i < _configurations.Count; i++)
+        {
+            Invariant.Holds(_configurations[i - 1].Index < _configurations[i].Index);
+            Invariant.Holds(
+                _configurations[i - 1].Configuration.Voters.IsEmpty || _configurations[i - 1].Configuration.VoterDistance(_configurations[i].Configuration) <= 1,
+                "majorities before and after a change meet"); // a newcomer's folder names nobody
+            Invariant.Holds(_role != RaftRole.Leader || _configurations[i - 1].Index <= _commit, "one change at a time");
+        }
+
         Invariant.Holds(_configurations[^1].Index <= _log.LastIndex);
         for (ulong index = _log.BaseIndex + 1; index <= _log.LastIndex; index++)
         {

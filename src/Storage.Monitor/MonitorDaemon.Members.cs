@@ -1,6 +1,9 @@
 using Microsoft.Extensions.Logging;
 using Storage.Cluster;
+using Storage.Coding;
 using Storage.Consensus;
+using Storage.Messaging;
+using Storage.Monitor.Sessions;
 
 namespace Storage.Monitor;
 
@@ -9,14 +12,19 @@ namespace Storage.Monitor;
 public sealed partial class MonitorDaemon
 {
     private const ulong CaughtUpEntries = 100;
-    private static readonly TimeSpan s_farewell = TimeSpan.FromSeconds(3);
-    private TimeSpan? _removedSince;
+    private bool _mustLeave;
 
     private bool IsMember(ulong id) => Monitors.Any(monitor => monitor.Id == id) || _raft!.Configuration.Contains(new NodeId(id));
 
-    /// <summary>Whether the cluster has removed this monitor. A new one meets old maps on its way to the present, which lack it too.</summary>
-    private bool IsRemoved => _state.Map is { } map && map.Monitors.Count > 0 && map.Monitors.All(monitor => monitor.Id != _options.Id)
-        && (_options.Id < MonitorInfo.FirstAddedId || map.Epoch.Value >= _options.Id - MonitorInfo.FirstAddedId);
+    /// <summary>Whether the map has dropped this monitor. It may still have to vote: Raft drops it afterwards.</summary>
+    private bool IsRemoved => IsDropped(_options.Id);
+
+    // A new one meets old maps on its way to the present, which lack it too.
+    private bool IsDropped(ulong id) => _state.Map is { } map && map.Monitors.Count > 0 && map.Monitors.All(monitor => monitor.Id != id)
+        && (id < MonitorInfo.FirstAddedId || map.Epoch.Value >= id - MonitorInfo.FirstAddedId);
+
+    /// <summary>Whether a monitor is out of the map and out of Raft, both for good: nobody will ever need its vote again.</summary>
+    private bool IsGone(ulong id) => IsDropped(id) && !_raft!.Configuration.Contains(new NodeId(id)) && _raft.IsConfigurationCommitted;
 
     private InvalidOperationException RemovedFailure() =>
         new($"mon.{Name} (id {_options.Id}) was removed from the cluster; its folder is of no use any more, and a new monitor needs a new one (mon add)");
@@ -29,13 +37,13 @@ public sealed partial class MonitorDaemon
         }
 
         ReconcilePeers();
-        if (IsRemoved && _raft!.Role != RaftRole.Leader)
+        TellRemoved();
+        if (_mustLeave || (_raft!.Role != RaftRole.Leader && IsGone(_options.Id)))
         {
-            LeaveInTime();
+            Leave();
             return;
         }
 
-        _removedSince = null;
         if (!_leader.IsLeading)
         {
             return;
@@ -99,16 +107,31 @@ public sealed partial class MonitorDaemon
         return true;
     }
 
-    // A while later: the others may still need this voter's answer to the entry that removes it.
-    private void LeaveInTime()
+    // Raft's leader tells those that it has dropped nothing more, so they hear it from whoever they turn to.
+    private void TellRemoved()
     {
-        _removedSince ??= _loop.Now;
-        if (_loop.Now - _removedSince >= s_farewell)
+        foreach (NodeSession session in _sessions)
         {
-            Failure = RemovedFailure();
-            _log.LogWarning("{Reason}", Failure.Message);
-            Stop();
-            Failed?.Invoke(Failure);
+            if (session.Peer.Kind == EntityKind.Monitor && IsGone(session.Peer.Id))
+            {
+                _writer.Clear();
+                _writer.WriteByte(1);
+                session.Connection?.Send(MessageType.MonitorRemoved, _writer.WrittenSpan);
+            }
         }
+    }
+
+    private void OnRemoved(ReadOnlySpan<byte> body)
+    {
+        new WireReader(body).ReadVersion(1, "removal of a monitor");
+        _mustLeave = true; // with the next tick, apart from whoever calls
+    }
+
+    private void Leave()
+    {
+        Failure = RemovedFailure();
+        _log.LogWarning("{Reason}", Failure.Message);
+        Stop();
+        Failed?.Invoke(Failure);
     }
 }

@@ -33,7 +33,20 @@ public sealed partial class MonitorDaemon
 
     internal void OnPeerReply(MonitorPeer peer, MessageType type, ReadOnlySpan<byte> body)
     {
-        if (type == MessageType.AdminReply)
+        if (_isStopped)
+        {
+            return;
+        }
+
+        if (type == MessageType.Raft)
+        {
+            OnRaftMessage(new PeerIdentity(EntityKind.Monitor, peer.Info.Id, 0), body);
+        }
+        else if (type == MessageType.MonitorRemoved)
+        {
+            OnRemoved(body);
+        }
+        else if (type == MessageType.AdminReply)
         {
             OnAdminReply(AdminReplyMessage.Decode(body));
         }
@@ -113,11 +126,8 @@ public sealed partial class MonitorDaemon
         }
     }
 
-    private NodeSession? Accept(IConnection connection)
-    {
-        PeerIdentity peer = connection.Peer;
-        return !_isStopped && (peer.Kind != EntityKind.Monitor || IsMember(peer.Id)) ? new NodeSession(this, peer) : null;
-    }
+    // Monitors that the map does not name too: who was away for long knows none of those that came since, and one that was removed is told.
+    private NodeSession? Accept(IConnection connection) => _isStopped ? null : new NodeSession(this, connection.Peer);
 
     private void Submit(MonitorForward message, bool mayForward)
     {

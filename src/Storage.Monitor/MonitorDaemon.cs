@@ -104,7 +104,7 @@ public sealed partial class MonitorDaemon : IDisposable
         RaftStartState start = _storage.Load()
             ?? throw new InvalidOperationException($"the Raft storage of mon.{Name} is empty: format it first; a monitor that lost its disk comes back under a new id");
         _state.Restore(start.Snapshot.Data.Span);
-        if (IsRemoved)
+        if (IsRemoved && !start.Snapshot.Configuration.Contains(new NodeId(_options.Id)))
         {
             throw RemovedFailure();
         }
@@ -436,7 +436,10 @@ public sealed partial class MonitorDaemon : IDisposable
         {
             _writer.Clear();
             RaftMessageCodec.Write(_writer, message);
-            if (!_peers.TryGetValue(message.To.Value, out MonitorPeer? peer) || !peer.TrySend(MessageType.Raft, _writer.WrittenSpan))
+            bool isSent = _peers.TryGetValue(message.To.Value, out MonitorPeer? peer)
+                ? peer.TrySend(MessageType.Raft, _writer.WrittenSpan)
+                : TryAnswer(message.To.Value);
+            if (!isSent)
             {
                 _unreachable.Add(message.To);
             }
@@ -450,6 +453,14 @@ public sealed partial class MonitorDaemon : IDisposable
         _unreachable.Clear();
     }
 
+    // One that the map has dropped, and Raft has not yet; or one that this monitor's old map does not know. It comes by itself.
+    private bool TryAnswer(ulong monitor)
+    {
+        NodeSession? session = _sessions.FirstOrDefault(other => other.Peer.Kind == EntityKind.Monitor && other.Peer.Id == monitor && other.Connection is { IsAlive: true });
+        session?.Connection!.Send(MessageType.Raft, _writer.WrittenSpan);
+        return session is not null;
+    }
+
     private readonly HashSet<NodeId> _unreachable = [];
 
     private void OnRaftMessage(PeerIdentity from, ReadOnlySpan<byte> body)
@@ -458,6 +469,11 @@ public sealed partial class MonitorDaemon : IDisposable
         if (from.Kind != EntityKind.Monitor || message.From.Value != from.Id)
         {
             throw new MalformedDataException($"{from} sent a Raft message in the name of {message.From}");
+        }
+
+        if (IsGone(from.Id))
+        {
+            return; // anybody else may be a member: who was away knows old ones only, and has to hear the new ones
         }
 
         _lastHeard[from.Id] = _loop.Now;

@@ -45,6 +45,9 @@ public enum MessageType : ushort
     /// <summary>The answer: version u8, the number i64, milliseconds since 1970 UTC i64.</summary>
     MonitorClockReply = 0x185,
 
+    /// <summary>Monitor → monitor: the cluster has removed you, and Raft has gone on without you; body: version u8.</summary>
+    MonitorRemoved = 0x186,
+
     /// <summary>Client → OSD: <see cref="OperationRequest"/>.</summary>
     Operation = 0x200,
 

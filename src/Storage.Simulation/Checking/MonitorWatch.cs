@@ -7,8 +7,9 @@ using Storage.Simulation.Running;
 namespace Storage.Simulation.Checking;
 
 /// <summary>
-/// Looks at all monitors between events: a term has one leader, committed entries are on a majority of disks and stay, who leads hears a
-/// majority, who is cut off raises no terms; and all nodes have the same map of an epoch.
+/// Looks at all monitors between events, those that were removed included: a term has one leader, and it is a voter; committed entries are on
+/// the disks of a majority of the voters and stay; who leads hears a majority, who is cut off raises no terms; and all nodes have the same
+/// map of an epoch.
 /// </summary>
 internal sealed class MonitorWatch(SimulatedCluster cluster)
 {
@@ -19,6 +20,7 @@ internal sealed class MonitorWatch(SimulatedCluster cluster)
     private readonly Dictionary<ulong, NodeId> _leaders = [];
     private readonly List<ulong> _committed = []; // term of entry i + 1; 0 where it was never seen
     private readonly Dictionary<MonitorNode, NodeRecord> _nodes = [];
+    private readonly SortedList<ulong, List<RaftConfiguration>> _members = []; // that were in force from an entry on, in some log
     private readonly Dictionary<Epoch, uint> _maps = [];
     private readonly Dictionary<string, ClusterMap> _mapOf = [];
 
@@ -36,6 +38,15 @@ internal sealed class MonitorWatch(SimulatedCluster cluster)
             if (monitor.Daemon?.Raft is { } raft)
             {
                 raft.CheckInvariants();
+                NoteMembers(raft);
+            }
+        }
+
+        foreach (MonitorNode monitor in cluster.Monitors)
+        {
+            NodeRecord record = _nodes[monitor];
+            if (monitor.Daemon?.Raft is { } raft)
+            {
                 CheckLeader(monitor, record, raft);
                 CheckCommitted(monitor, record, raft);
                 CheckReach(monitor, record, raft);
@@ -71,6 +82,11 @@ internal sealed class MonitorWatch(SimulatedCluster cluster)
         }
 
         record.LedTerm = raft.Term;
+        if (!raft.Configuration.IsVoter(raft.Self) && !raft.Configurations.SkipLast(1).Any(before => before.Configuration.IsVoter(raft.Self)))
+        {
+            throw new SimulationFailedException($"{monitor.Name} leads term {raft.Term} and is no voter of {raft.Configuration}");
+        }
+
         for (ulong index = raft.Log.BaseIndex + 1; index <= (ulong)_committed.Count; index++)
         {
             ulong term = _committed[(int)index - 1];
@@ -113,11 +129,7 @@ internal sealed class MonitorWatch(SimulatedCluster cluster)
             if (known == 0)
             {
                 _committed[(int)index - 1] = term;
-                int copies = cluster.Monitors.Count(other => other.Disk.Holds(index, term));
-                if (copies <= cluster.Monitors.Count / 2)
-                {
-                    throw new SimulationFailedException($"{monitor.Name} has committed entry {index} of term {term}, which {copies} of {cluster.Monitors.Count} disks have");
-                }
+                CheckMajority(monitor, raft, index, term);
             }
         }
 
@@ -125,20 +137,62 @@ internal sealed class MonitorWatch(SimulatedCluster cluster)
         record.LedBefore = raft.Role == RaftRole.Leader ? raft.Term : 0;
     }
 
+    private void NoteMembers(RaftNode raft)
+    {
+        foreach ((ulong index, RaftConfiguration configuration) in raft.Configurations)
+        {
+            if (!_members.TryGetValue(index, out List<RaftConfiguration>? known))
+            {
+                _members.Add(index, known = []);
+            }
+
+            if (!known.Contains(configuration))
+            {
+                known.Add(configuration);
+            }
+        }
+    }
+
+    // A leader counts by the newest configuration in its log: the one in force at the entry, which every log with that entry tells, or one after it.
+    private void CheckMajority(MonitorNode monitor, RaftNode raft, ulong index, ulong term)
+    {
+        HashSet<ulong> holders = [.. cluster.Monitors.Where(other => other.Disk.Holds(index, term)).Select(other => other.Info.Id)];
+        // Entries kept from before the last snapshot may be older than the oldest configuration that a log still knows.
+        RaftConfiguration? inForce = raft.Configurations.LastOrDefault(change => change.Index <= index).Configuration;
+        if (inForce is not null && IsMajority(inForce))
+        {
+            return;
+        }
+
+        for (int i = _members.Count - 1; i >= 0 && (inForce is null || _members.GetKeyAtIndex(i) > index); i--)
+        {
+            if (_members.GetValueAtIndex(i).Exists(IsMajority))
+            {
+                return;
+            }
+        }
+
+        throw new SimulationFailedException(
+            $"{monitor.Name} has committed entry {index} of term {term}, which only the disks of {string.Join(", ", holders.Order())} have: no majority of {inForce}");
+
+        bool IsMajority(RaftConfiguration members) => members.Voters.Count(voter => holders.Contains(voter.Value)) >= members.Majority;
+    }
+
     private void CheckReach(MonitorNode monitor, NodeRecord record, RaftNode raft)
     {
-        int both = 1, inbound = 0;
+        RaftConfiguration members = raft.Configuration;
+        int both = members.IsVoter(raft.Self) ? 1 : 0, inbound = 0;
         foreach (MonitorNode other in cluster.Monitors)
         {
             if (other != monitor && other.IsRunning && !other.IsPaused && !cluster.Network.IsBlocked(other.Host, monitor.Host))
             {
                 inbound++;
-                both += cluster.Network.IsBlocked(monitor.Host, other.Host) ? 0 : 1;
+                both += cluster.Network.IsBlocked(monitor.Host, other.Host) || !members.IsVoter(new NodeId(other.Info.Id)) ? 0 : 1;
             }
         }
 
         TimeSpan now = cluster.Loop.Now;
-        if (monitor.IsPaused || both > cluster.Monitors.Count / 2)
+        if (monitor.IsPaused || both >= members.Majority)
         {
             record.ReachedAt = now;
         }
@@ -158,7 +212,7 @@ internal sealed class MonitorWatch(SimulatedCluster cluster)
         {
             record.CutOffTerm = record.CutOffTerm == 0 ? raft.Term : record.CutOffTerm;
             // Once it may: what was under way when the cut began can still let it win a pre-vote.
-            if (cluster.Monitors.Count > 1 && raft.Term > record.CutOffTerm + 1)
+            if (members.Voters.Length > 1 && raft.Term > record.CutOffTerm + 1)
             {
                 throw new SimulationFailedException($"{monitor.Name} hears nobody and raises its term from {record.CutOffTerm} to {raft.Term}");
             }

@@ -10,20 +10,26 @@ internal static class MonitorComparison
     public static void Compare(SimulatedCluster cluster)
     {
         cluster.Await(
-            () => cluster.Leader is not null && cluster.Monitors.All(m => m.Daemon?.Map?.Epoch == cluster.NewestMap!.Epoch),
+            () => cluster.Leader is not null && cluster.Members.All(m => m.Daemon?.Map?.Epoch == cluster.NewestMap!.Epoch),
             TimeSpan.FromSeconds(30),
             "the monitors did not reach the same epoch");
-        byte[] expected = cluster.Monitors[0].Daemon!.Map!.Encode();
-        foreach (MonitorNode monitor in cluster.Monitors)
+        cluster.Await(
+            () => cluster.Leader?.Daemon?.Raft?.Configuration is { } members && members.Learners.IsEmpty
+                && members.Voters.Select(voter => voter.Value).ToHashSet().SetEquals(cluster.NewestMap!.Monitors.Select(monitor => monitor.Id)),
+            TimeSpan.FromSeconds(30),
+            "Raft's members did not become those of the map");
+        MonitorNode first = cluster.Members.First();
+        byte[] expected = first.Daemon!.Map!.Encode();
+        foreach (MonitorNode monitor in cluster.Members)
         {
             if (!monitor.Daemon!.Map!.Encode().AsSpan().SequenceEqual(expected))
             {
-                throw new SimulationFailedException($"{monitor.Name} and {cluster.Monitors[0].Name} have different maps of epoch {monitor.Daemon.Map!.Epoch}");
+                throw new SimulationFailedException($"{monitor.Name} and {first.Name} have different maps of epoch {monitor.Daemon.Map!.Epoch}");
             }
         }
 
-        ulong term = cluster.Monitors.Max(m => m.Daemon!.Raft!.Term);
-        if (cluster.Monitors.Count(m => m.Daemon!.IsLeader && m.Daemon.Raft!.Term == term) > 1)
+        ulong term = cluster.Members.Max(m => m.Daemon!.Raft!.Term);
+        if (cluster.Monitors.Count(m => m.Daemon is { IsLeader: true } daemon && daemon.Raft!.Term == term) > 1)
         {
             throw new SimulationFailedException($"two monitors lead term {term}");
         }

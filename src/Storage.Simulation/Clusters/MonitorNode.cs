@@ -6,6 +6,7 @@ using Storage.Monitor;
 using Storage.Monitor.Core;
 using Storage.Simulation.Checking;
 using Storage.Simulation.Processes;
+using Storage.Simulation.Running;
 
 namespace Storage.Simulation.Clusters;
 
@@ -15,14 +16,21 @@ internal sealed class MonitorNode : SimulatedNode
 #pragma warning restore CA1001
 {
     private readonly MemoryRaftStorage _disk = new();
-    private readonly ulong _id;
+    private readonly IReadOnlyList<MonitorInfo> _first;
+    private bool _isRetired;
 
-    public MonitorNode(SimulatedCluster cluster, MonitorInfo info)
+    /// <param name="cluster">The run.</param>
+    /// <param name="info">What the map says, or will say, of it.</param>
+    /// <param name="first">The members that its folder was made with.</param>
+    public MonitorNode(SimulatedCluster cluster, MonitorInfo info, IReadOnlyList<MonitorInfo> first)
         : base(cluster, EntityKind.Monitor, info.Id, "mon." + info.Name, info.Address.Host)
     {
-        _id = info.Id;
+        Info = info;
+        _first = first;
         MonitorStore.BootstrapRaft(_disk, Options());
     }
+
+    public MonitorInfo Info { get; }
 
     /// <summary>The daemon; null while it does not run.</summary>
     public MonitorDaemon? Daemon { get; private set; }
@@ -34,8 +42,34 @@ internal sealed class MonitorNode : SimulatedNode
 
     protected override void Boot(NodeLoop loop, NodeTransport transport, ulong instance, ILogger logger)
     {
-        Daemon = new MonitorDaemon(loop, transport, new NodeRaftStorage(loop, _disk, Cluster.Coverage), Options(), Cluster.NextRandom(), loop.TimeProvider, logger);
-        Daemon.Start();
+        Daemon = new MonitorDaemon(loop, transport, new NodeRaftStorage(loop, _disk, Cluster.Coverage), Options(), Cluster.NextRandom(), loop.TimeProvider, logger)
+        {
+            Failed = OnFailed,
+        };
+        try
+        {
+            Daemon.Start();
+        }
+        catch (InvalidOperationException e) when (!Cluster.IsMember(this))
+        {
+            OnFailed(e);
+        }
+    }
+
+    protected override bool MayStart => !_isRetired;
+
+    // The cluster has removed it, and it knows. The process ends, and nobody starts it again.
+    private void OnFailed(Exception reason)
+    {
+        if (Cluster.IsMember(this))
+        {
+            throw new SimulationFailedException($"{Name} ends though it is a member: {reason.Message}");
+        }
+
+        Note("learns that it was removed");
+        Cluster.Coverage.Count("mon.learned_of_removal");
+        _isRetired = true;
+        Cluster.Loop.Post(_ => Crash(), null);
     }
 
     protected override void OnDead()
@@ -47,8 +81,8 @@ internal sealed class MonitorNode : SimulatedNode
     private MonitorOptions Options() => new()
     {
         Fsid = Cluster.Fsid,
-        Id = _id,
-        Monitors = Cluster.MonitorInfos,
+        Id = Info.Id,
+        Monitors = _first,
         SnapshotEntries = 60,
         RetainedEntries = 10,
         RaftAppendBytes = Cluster.Scenario.RaftAppendBytes,

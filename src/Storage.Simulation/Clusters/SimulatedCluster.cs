@@ -22,6 +22,7 @@ internal sealed class SimulatedCluster
 
     private const int MessagePort = 6789;
     private readonly Random _random;
+    private readonly List<MonitorNode> _monitors = [];
     private readonly MonitorWatch _monitorWatch;
     private readonly GroupWatch _groupWatch;
     private Task _lastCommand = Task.CompletedTask;
@@ -37,9 +38,9 @@ internal sealed class SimulatedCluster
         byte[] fsid = new byte[16];
         _random.NextBytes(fsid);
         Fsid = new Guid(fsid);
-        MonitorInfos = [.. Enumerable.Range(0, scenario.Monitors).Select(i => new MonitorInfo(
+        MonitorInfo[] founders = [.. Enumerable.Range(0, scenario.Monitors).Select(i => new MonitorInfo(
             (ulong)i + 1, ((char)('a' + i)).ToString(), new NodeAddress($"mon{(char)('a' + i)}", MessagePort), default))];
-        Monitors = [.. MonitorInfos.Select(info => new MonitorNode(this, info))];
+        _monitors.AddRange(founders.Select(info => new MonitorNode(this, info, founders)));
         int osds = _random.Next(scenario.MinOsds, scenario.MaxOsds + 1);
         Osds = [.. Enumerable.Range(0, osds).Select(i => new OsdNode(this, i))];
         _monitorWatch = new MonitorWatch(this);
@@ -77,9 +78,11 @@ internal sealed class SimulatedCluster
     /// <summary>Processes that died so far; what they held is not given back.</summary>
     public int Crashes { get; set; }
 
-    public IReadOnlyList<MonitorInfo> MonitorInfos { get; }
+    /// <summary>All monitors that there ever were; those that the cluster removed may go on running.</summary>
+    public IReadOnlyList<MonitorNode> Monitors => _monitors;
 
-    public IReadOnlyList<MonitorNode> Monitors { get; }
+    /// <summary>The monitors that the newest map names.</summary>
+    public IEnumerable<MonitorNode> Members => _monitors.Where(IsMember);
 
     public IReadOnlyList<OsdNode> Osds { get; }
 
@@ -94,7 +97,8 @@ internal sealed class SimulatedCluster
 
     public IEnumerable<SimulatedNode> Daemons => ((IEnumerable<SimulatedNode>)Monitors).Concat(Osds);
 
-    public IReadOnlyList<NodeAddress> MonitorAddresses => [.. MonitorInfos.Select(info => info.Address)];
+    /// <summary>Where a process that starts now looks for monitors.</summary>
+    public IReadOnlyList<NodeAddress> MonitorAddresses => [.. Members.Select(monitor => monitor.Info.Address)];
 
     /// <summary>The newest map that any monitor has applied.</summary>
     public ClusterMap? NewestMap => Monitors.Select(m => m.Daemon?.Map).Where(m => m is not null).MaxBy(m => m!.Epoch);
@@ -164,6 +168,26 @@ internal sealed class SimulatedCluster
             PoolCreateReply.Parser);
         Pool = pool.PoolId;
         Await(IsClean, TimeSpan.FromSeconds(60), "the new pool did not become clean");
+    }
+
+    /// <summary>Whether the newest map names a monitor, or there is no map yet.</summary>
+    public bool IsMember(MonitorNode monitor) => NewestMap is not { } map || map.Monitors.Any(known => known.Id == monitor.Info.Id);
+
+    /// <summary>Makes the folder of a monitor that was added.</summary>
+    /// <param name="added">What the cluster answered.</param>
+    /// <returns>The monitor, not started; null if it has a folder already.</returns>
+    public MonitorNode? Install(MonAddReply added)
+    {
+        MonitorInfo[] all = [.. added.Monitors.Select(monitor => new MonitorInfo(
+            monitor.Id, monitor.Name, NodeAddress.TryParse(monitor.Address, out NodeAddress address) ? address : default, default))];
+        if (_monitors.Exists(monitor => monitor.Info.Id == added.Id))
+        {
+            return null;
+        }
+
+        var node = new MonitorNode(this, all.Single(monitor => monitor.Id == added.Id), all);
+        _monitors.Add(node);
+        return node;
     }
 
     /// <summary>Looks at the whole cluster between events.</summary>
@@ -245,6 +269,11 @@ internal sealed class SimulatedCluster
         return null;
     }
 
+    /// <summary>What each monitor thinks of the quorum.</summary>
+    public string ExplainMonitors() => string.Join('\n', _monitors.Select(monitor => string.Create(
+        CultureInfo.InvariantCulture,
+        $"{monitor.Name} ({monitor.Info.Id}{(IsMember(monitor) ? "" : ", removed")}): {(monitor.Daemon is { Raft: { } raft } daemon ? $"{raft.Role} of term {raft.Term}, log to {raft.LastIndex}, committed {raft.CommitIndex}, {raft.Configuration}, map {daemon.Map?.Epoch} names {string.Join(',', daemon.Map?.Monitors.Select(m => m.Id) ?? [])}" : "does not run")}")));
+
     /// <summary>What primaries say of the PGs that are not clean.</summary>
     public string ExplainGroups()
     {
@@ -297,10 +326,11 @@ internal sealed class SimulatedCluster
     private async Task<TReply> TryAsync<TReply>(Task before, string method, byte[] request, MessageParser<TReply> parser)
         where TReply : IMessage<TReply>
     {
-        await before;
+        await before.ConfigureAwait(ConfigureAwaitOptions.ContinueOnCapturedContext | ConfigureAwaitOptions.SuppressThrowing); // whoever gave it sees to that
         for (int attempt = 0; ; attempt++)
         {
-            MonitorDaemon? monitor = Monitors[attempt % Monitors.Count].Daemon;
+            MonitorNode[] members = [.. Members];
+            MonitorDaemon? monitor = members[attempt % members.Length].Daemon;
             if (monitor is not null)
             {
                 try

@@ -47,7 +47,7 @@ internal abstract class SimulatedNode
 
     public void Start()
     {
-        if (IsRunning && Loop!.IsAlive)
+        if ((IsRunning && Loop!.IsAlive) || !MayStart)
         {
             return;
         }
@@ -121,6 +121,9 @@ internal abstract class SimulatedNode
     }
 
     protected void Note(string text) => Cluster.Trace.Add(TraceKind.Fault, Name, Cluster.Loop.Now, text);
+
+    /// <summary>Whether there is any use in starting it.</summary>
+    protected virtual bool MayStart => true;
 
     /// <summary>The id that a life shows to others.</summary>
     protected virtual ulong IdOf(ulong instance) => _id;

@@ -3,6 +3,7 @@ using Storage.Cluster;
 using Storage.ObjectStore;
 using Storage.ObjectStore.Memory;
 using Storage.Osd;
+using Storage.Rpc;
 using Storage.Rpc.Admin;
 using Storage.Simulation.Clusters;
 using Storage.Simulation.Tracing;
@@ -25,6 +26,10 @@ internal sealed class FaultDriver
     private int _groupsAsked;
     private bool _isOver;
     private const int MostGroups = 12;
+    private const int MostMonitors = 7;
+    private readonly HashSet<MonitorNode> _leaving = [];
+    private int _monitorsMade;
+    private int _monitorsAsked;
 
     public FaultDriver(SimulatedCluster cluster, IReadOnlyList<SimulatedNode> clients, Action<Exception> failed)
     {
@@ -272,11 +277,76 @@ internal sealed class FaultDriver
             case FaultKind.MarkDown:
                 MarkDown(fault);
                 break;
+            case FaultKind.MonitorAdd:
+                done = _cluster.Members.Count() + _monitorsAsked < MostMonitors;
+                if (done)
+                {
+                    ObjectWorkload.Watch(AddMonitorAsync(isLate: fault.Targets[1] % 5 == 0 ? fault.Duration : TimeSpan.Zero), _failed);
+                }
+
+                break;
+            case FaultKind.MonitorRemove:
+                MonitorNode[] members = [.. _cluster.Members];
+                MonitorNode leaving = fault.Targets[1] % 3 == 0 && _cluster.Leader is { } led ? led : members[fault.Targets[0] % members.Length];
+                done = _cluster.Osds.Count == 0 || !IsLastFounder(leaving);
+                if (done)
+                {
+                    _leaving.Add(leaving);
+                    ObjectWorkload.Watch(RemoveMonitorAsync(leaving), _failed);
+                }
+
+                break;
             default:
                 throw new NotSupportedException($"fault {fault.Kind}");
         }
 
         _cluster.Coverage.Count($"fault.{fault.Kind}{(done ? "" : ".skipped")}");
+    }
+
+    // Who was away while every monitor he knew was replaced finds the cluster no more. Only monitors find each other all the same.
+    private bool IsLastFounder(MonitorNode node) =>
+        IsFounder(node) && !_cluster.Members.Any(other => other != node && IsFounder(other) && !_leaving.Contains(other));
+
+    private static bool IsFounder(MonitorNode node) => node.Info.Id < Cluster.MonitorInfo.FirstAddedId;
+
+    private async Task AddMonitorAsync(TimeSpan isLate)
+    {
+        string name = "m" + (++_monitorsMade).ToString(CultureInfo.InvariantCulture);
+        Note($"mon.{name} is added");
+        _monitorsAsked++;
+        MonAddReply added = await _cluster.CommandAsync(
+            "MonAdd", new MonAddRequest { Name = name, Address = $"mon{name}:6789", AdminAddress = $"mon{name}:6790" }, MonAddReply.Parser);
+        _monitorsAsked--;
+        if (_cluster.Install(added) is { } node)
+        {
+            _cluster.Coverage.Count(isLate > TimeSpan.Zero ? "mon.added_late" : "mon.added");
+            if (_isOver)
+            {
+                node.Start();
+            }
+            else
+            {
+                After(isLate, node.Start);
+            }
+        }
+    }
+
+    private async Task RemoveMonitorAsync(MonitorNode node)
+    {
+        Note($"{node.Name} is removed");
+        try
+        {
+            await _cluster.CommandAsync("MonRemove", new MonRemoveRequest { Name = node.Info.Name }, ChangeReply.Parser);
+            _cluster.Coverage.Count("mon.removed");
+        }
+        catch (RpcException e) when (e.Status.Code is StatusCode.FailedPrecondition)
+        {
+            _cluster.Coverage.Count("mon.removal_refused"); // the others would be no majority
+        }
+        catch (RpcException e) when (e.Status.Code is StatusCode.NotFound)
+        {
+            _cluster.Coverage.Count("mon.removed_before");
+        }
     }
 
     private Storage.Cluster.PoolInfo? Pool => _cluster.NewestMap?.FindPool(_cluster.Pool);

@@ -89,6 +89,12 @@ public enum FaultKind
 
     /// <summary>Two or more disks are replaced by empty ones at once: more than the redundancy survives.</summary>
     DestroyDisks,
+
+    /// <summary>An operator adds a monitor; now and then it is started much later.</summary>
+    MonitorAdd,
+
+    /// <summary>An operator removes a monitor, which may be the leader, or be down or cut off.</summary>
+    MonitorRemove,
 }
 
 /// <summary>One fault of a plan. All that it leaves open is in its numbers, so that a plan with another fault taken out does the same.</summary>
@@ -159,6 +165,20 @@ public sealed record FaultPlan(IReadOnlyList<Fault> Faults)
             };
             length *= random.Next(6) == 0 ? 3 : 1; // a few outlast every timeout
             faults.Add(new Fault(TimeSpan.FromSeconds(at), kind, targets, TimeSpan.FromSeconds(Math.Min(length, 60))));
+        }
+
+        if (random.NextDouble() < scenario.MonitorChangeShare)
+        {
+            // Beside the mix, so that it stays as it is.
+            double every = scenario.MonitorChangeInterval.TotalSeconds * Math.Pow(3, (random.NextDouble() * 2) - 1);
+            for (double at = Exponential(random, every); at < scenario.Duration.TotalSeconds; at += Exponential(random, every))
+            {
+                int[] targets = [random.Next(1 << 20), random.Next(1 << 20), random.Next(1 << 20), random.Next(1 << 20)];
+                FaultKind kind = random.Next(2) == 0 ? FaultKind.MonitorAdd : FaultKind.MonitorRemove;
+                faults.Add(new Fault(TimeSpan.FromSeconds(at), kind, targets, TimeSpan.FromSeconds(Exponential(random, 10))));
+            }
+
+            faults = [.. faults.OrderBy(fault => fault.At)];
         }
 
         return new FaultPlan(faults);

@@ -56,6 +56,12 @@ public sealed record Scenario
     /// <summary>Whether each seed draws its own sizes and times around those given.</summary>
     public bool Varies { get; init; } = true;
 
+    /// <summary>Share of runs in which monitors are added and removed, 0 to 1.</summary>
+    public double MonitorChangeShare { get; init; } = 0.25;
+
+    /// <summary>Mean time between monitors added or removed in such runs.</summary>
+    public TimeSpan MonitorChangeInterval { get; init; } = TimeSpan.FromSeconds(8);
+
     /// <summary>Clients.</summary>
     public int Clients { get; init; } = 2;
 
@@ -102,10 +108,12 @@ public sealed record Scenario
     public static IReadOnlyList<Scenario> Named { get; } =
     [
         new Scenario(),
-        new Scenario { Name = "calm", FaultInterval = TimeSpan.Zero, Duration = TimeSpan.FromSeconds(20) },
+        new Scenario { Name = "calm", MonitorChangeShare = 0, FaultInterval = TimeSpan.Zero, Duration = TimeSpan.FromSeconds(20) },
         new Scenario
         {
             Name = "raft",
+            MonitorChangeShare = 0.7,
+            MonitorChangeInterval = TimeSpan.FromSeconds(5),
             MinOsds = 0,
             MaxOsds = 0,
             Objects = 4,
@@ -198,6 +206,8 @@ public sealed record Scenario
         new Scenario
         {
             Name = "monitors",
+            MonitorChangeShare = 0.7,
+            MonitorChangeInterval = TimeSpan.FromSeconds(5),
             MaxOsds = 3,
             FaultInterval = TimeSpan.FromSeconds(1.5),
             Faults = Mix((FaultKind.CrashMonitor, 4), (FaultKind.CrashLeader, 4), (FaultKind.Partition, 1), (FaultKind.Pause, 2), (FaultKind.CrashAtEffect, 2), (FaultKind.PowerLoss, 1)),
@@ -277,6 +287,7 @@ public sealed record Scenario
         ("monitors", Monitors), ("min_osds", MinOsds), ("max_osds", MaxOsds), ("size", Size), ("min_size", MinSize), ("pg_num", PgCount), ("log_entries", LogEntries),
         ("operators", Operators), ("lease_ms", LeaseLength.TotalMilliseconds), ("grace_ms", HeartbeatGrace.TotalMilliseconds), ("backfill_objects", BackfillBatchObjects),
         ("recovery_bytes", RecoveryChunkBytes), ("raft_bytes", RaftAppendBytes), ("vary", Varies ? 1 : 0), ("objects", Objects), ("clients", Clients), ("concurrency", Concurrency), ("volumes", Volumes), ("think_ms", ThinkTime.TotalMilliseconds),
+        ("monitor_change_share", MonitorChangeShare), ("monitor_change_interval_s", MonitorChangeInterval.TotalSeconds),
         ("snapshot_interval_s", SnapshotInterval.TotalSeconds), ("snapshot_share", SnapshotShare), ("lockers", Lockers), ("lock_share", LockShare), ("duration_s", Duration.TotalSeconds),
         ("fault_interval_s", FaultInterval.TotalSeconds), ("convergence_s", ConvergenceBound.TotalSeconds),
     ];
@@ -307,6 +318,8 @@ public sealed record Scenario
         "raft_bytes" => this with { RaftAppendBytes = (long)number },
         "vary" => this with { Varies = number != 0 },
         "think_ms" => this with { ThinkTime = TimeSpan.FromMilliseconds(number) },
+        "monitor_change_share" => this with { MonitorChangeShare = number },
+        "monitor_change_interval_s" => this with { MonitorChangeInterval = TimeSpan.FromSeconds(number) },
         "snapshot_interval_s" => this with { SnapshotInterval = TimeSpan.FromSeconds(number) },
         "snapshot_share" => this with { SnapshotShare = number },
         "lockers" => this with { Lockers = (int)number },

@@ -80,7 +80,7 @@ public sealed class SimulationRun
         }
         catch (SimulationFailedException e)
         {
-            failure = $"{stage}: {e.Message}{(cluster.WhyNotClean() is { } why ? $" ({why})" : "")}\n{cluster.ExplainGroups()}";
+            failure = $"{stage}: {e.Message}{(cluster.WhyNotClean() is { } why ? $" ({why})" : "")}\n{cluster.ExplainMonitors()}\n{cluster.ExplainGroups()}";
         }
 #pragma warning disable CA1031 // whatever a daemon throws is what the run is there to find
         catch (Exception e)

@@ -42,7 +42,7 @@ public static class StandardRuns
             .Concat(Enum.GetNames<FaultKind>().Select(kind => "fault." + kind))
             .Concat(
             [
-                "mon.leader_change", "mon.snapshot_installed", "mon.log_compacted", "mon.log_overwritten", "mon.died_persisting", "operator.retry",
+                "mon.added", "mon.added_late", "mon.removed", "mon.removal_refused", "mon.learned_of_removal", "mon.leader_change", "mon.snapshot_installed", "mon.log_compacted", "mon.log_overwritten", "mon.died_persisting", "operator.retry",
                 "client.no_space", "volume.created", "volume.shrunk", "volume.grown", "volume.flushed", "volume.owner_fenced", "volume.fenced_write", "osd.died_of_write_error", "beyond.lost", "beyond.reads_unavailable",
             ])
             .Where(path => !s_unreached.ContainsKey(path))

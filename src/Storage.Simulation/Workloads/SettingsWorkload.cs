@@ -56,7 +56,7 @@ internal sealed class SettingsWorkload
     /// <summary>Reads a setting through every monitor in turn until one answers.</summary>
     public async Task ReadAsync(int key)
     {
-        for (int attempt = 0; !await GetAsync(KeyOf(key), attempt % _cluster.Monitors.Count); attempt++)
+        for (int attempt = 0; !await GetAsync(KeyOf(key), _cluster.Members.ElementAt(attempt % _cluster.Members.Count())); attempt++)
         {
             await Task.Delay(TimeSpan.FromMilliseconds(300), Loop.TimeProvider);
         }
@@ -71,7 +71,8 @@ internal sealed class SettingsWorkload
             double pause = -Math.Log(1 - _random.NextDouble()) * _pause.TotalSeconds;
             await Task.Delay(TimeSpan.FromSeconds(Math.Min(pause, 10)), Loop.TimeProvider);
             string key = KeyOf(_random.Next(_cluster.Scenario.Objects));
-            int monitor = _random.Next(_cluster.Monitors.Count);
+            // Also through one that was removed and does not know it: it must not answer from the past.
+            MonitorNode monitor = _cluster.Monitors[_random.Next(_cluster.Monitors.Count)];
             if (_random.Next(2) == 0)
             {
                 await GetAsync(key, monitor);
@@ -85,7 +86,7 @@ internal sealed class SettingsWorkload
         Running--;
     }
 
-    private async Task<bool> GetAsync(string key, int monitor)
+    private async Task<bool> GetAsync(string key, MonitorNode monitor)
     {
         HistoryEntry entry = Invoke(key, ObjectCall.Of(new CallStep(OperationCode.Read, 0, 1024)), monitor);
         if (await AskAsync(entry, monitor, "ConfigGet", new ConfigGetRequest { Section = Section, Key = key }) is not { } bytes)
@@ -102,7 +103,7 @@ internal sealed class SettingsWorkload
         return true;
     }
 
-    private async Task SetAsync(string key, int monitor)
+    private async Task SetAsync(string key, MonitorNode monitor)
     {
         // The set's id makes its value unique.
         string value = $"v{_history.Entries.Count}";
@@ -113,9 +114,9 @@ internal sealed class SettingsWorkload
         }
     }
 
-    private async Task<ReadOnlyMemory<byte>?> AskAsync(HistoryEntry entry, int index, string method, IMessage request)
+    private async Task<ReadOnlyMemory<byte>?> AskAsync(HistoryEntry entry, MonitorNode node, string method, IMessage request)
     {
-        MonitorDaemon? monitor = _cluster.Monitors[index].Daemon;
+        MonitorDaemon? monitor = node.Daemon;
         if (monitor is null)
         {
             return GiveUp("it does not run");
@@ -143,10 +144,10 @@ internal sealed class SettingsWorkload
         }
     }
 
-    private HistoryEntry Invoke(string key, ObjectCall call, int monitor)
+    private HistoryEntry Invoke(string key, ObjectCall call, MonitorNode monitor)
     {
         HistoryEntry entry = _history.Invoke(_name, key, call, Loop.TrueNow);
-        _cluster.Trace.Add(TraceKind.Invoke, _name, Loop.TrueNow, $"#{entry.Id} {key} {call} through {_cluster.Monitors[monitor].Name}");
+        _cluster.Trace.Add(TraceKind.Invoke, _name, Loop.TrueNow, $"#{entry.Id} {key} {call} through {monitor.Name}");
         return entry;
     }
 

@@ -109,6 +109,26 @@ public sealed partial class MonitorClusterTests
         Assert.True(again.Daemon!.Raft!.Snapshot.Index > 0);
     }
 
+    [Fact]
+    public void AMonitorThatWasAwayWhileAllOthersWereReplacedIsFoundByThem()
+    {
+        Node away = _nodes.First(node => !node.Daemon!.IsLeader);
+        Kill(away);
+        Node[] old = [.. _nodes.Where(node => node != away)];
+        Node d = Join("d");
+        Join("e");
+        Assert.True(_loop.RunUntil(() => Leader()?.Daemon!.Raft!.Configuration is { Voters.Length: 5 }, TimeSpan.FromSeconds(20)));
+        foreach (Node gone in old)
+        {
+            Ask(d, "MonRemove", new MonRemoveRequest { Name = gone.Options.Self.Name }, ChangeReply.Parser);
+            Assert.True(_loop.RunUntil(() => gone.Daemon!.Failure is not null, TimeSpan.FromSeconds(15)), "the removed monitor does not end");
+            _nodes.Remove(gone);
+        }
+
+        Start(away);
+        AwaitVoters(3);
+    }
+
     private MonAddReply Add(string name) => Ask(
         _nodes.First(node => node.Daemon is not null), "MonAdd", new MonAddRequest { Name = name, Address = $"mon-{name}:6789", AdminAddress = $"mon-{name}:6790" }, MonAddReply.Parser);
 
