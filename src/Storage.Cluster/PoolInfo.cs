@@ -12,10 +12,23 @@ public enum PoolKind : byte
     Erasure = 3,
 }
 
+/// <summary>Who minds a pool's number of PGs.</summary>
+public enum PgAutoscale : byte
+{
+    /// <summary>The operator alone.</summary>
+    Off = 0,
+
+    /// <summary>The operator, whom health warns when it should be more.</summary>
+    Warn = 1,
+
+    /// <summary>The monitors raise it with what the pool holds.</summary>
+    On = 2,
+}
+
 /// <summary>A pool. Immutable; changes make a copy with <c>with</c>.</summary>
 public sealed record PoolInfo
 {
-    private const byte FormatVersion = 3;
+    private const byte FormatVersion = 4; // 3 lacks autoscaling
 
     /// <summary>Allocations of snapshot ids that <see cref="SnapshotAllocations"/> remembers.</summary>
     public const int MostAllocations = 32;
@@ -44,6 +57,12 @@ public sealed record PoolInfo
 
     /// <summary>What <see cref="PlacedPgCount"/> comes to: pgp_num, from 1 to pg_num.</summary>
     public int EffectivePlacedPgCount => PlacedPgCount == 0 ? PgCount : PlacedPgCount;
+
+    /// <summary>Who minds <see cref="PgCount"/>.</summary>
+    public PgAutoscale Autoscale { get; init; }
+
+    /// <summary>Share of the space that the pool is expected to fill, relative to other pools' (target_size_ratio); 0 for what it fills now.</summary>
+    public double TargetRatio { get; init; }
 
     /// <summary>CRUSH rule.</summary>
     public int RuleId { get; init; }
@@ -104,11 +123,14 @@ public sealed record PoolInfo
             writer.WriteUInt64(allocation.Request);
             writer.WriteUInt64(allocation.Snapshot);
         }
+
+        writer.WriteByte((byte)Autoscale);
+        writer.WriteInt64(BitConverter.DoubleToInt64Bits(TargetRatio));
     }
 
     internal static PoolInfo Decode(ref WireReader reader)
     {
-        reader.ReadVersion(FormatVersion, "pool");
+        byte version = reader.ReadVersion(FormatVersion, "pool");
         var pool = new PoolInfo
         {
             Id = reader.ReadInt64(),
@@ -132,6 +154,15 @@ public sealed record PoolInfo
         for (int i = 0; i < allocations.Length; i++)
         {
             allocations[i] = new SnapshotAllocation(reader.ReadUInt64(), reader.ReadUInt64());
+        }
+
+        if (version >= 4)
+        {
+            pool = pool with { Autoscale = (PgAutoscale)reader.ReadByte(), TargetRatio = BitConverter.Int64BitsToDouble(reader.ReadInt64()) };
+            if (pool.Autoscale > PgAutoscale.On || !double.IsFinite(pool.TargetRatio) || pool.TargetRatio < 0)
+            {
+                throw new MalformedDataException($"pool {pool.Id} has pg_autoscale_mode {pool.Autoscale}, target_size_ratio {pool.TargetRatio}");
+            }
         }
 
         if (pool.PgCount is < 1 or > 1 << 24 || pool.PlacedPgCount < 0 || pool.PlacedPgCount > pool.PgCount || pool.Size is < 1 or > 64 || pool.MinSize < 1)

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using Spectre.Console;
 using Storage.Cli.Commands;
 using Storage.Rpc.Admin;
@@ -8,7 +9,7 @@ namespace Storage.Cli.Admin;
 /// <summary><c>pool</c>: create, list, change and remove pools.</summary>
 internal static class PoolCommands
 {
-    public static Command Build() => StorageCommand.Group("pool", "Pools: where objects live and how many copies there are.", Create(), List(), Remove(), Set(),
+    public static Command Build() => StorageCommand.Group("pool", "Pools: where objects live and how many copies there are.", Create(), List(), Remove(), Set(), AutoscaleStatus(),
         ScrubCommands.OfPool(Storage.Rpc.Admin.ScrubKind.Shallow), ScrubCommands.OfPool(Storage.Rpc.Admin.ScrubKind.Deep));
 
     private static Verb Create()
@@ -16,7 +17,7 @@ internal static class PoolCommands
         var name = new Argument<string>("POOL") { Description = "The new pool's name." };
         var size = new Option<uint>("--size") { Description = "Copies of each object; default 3." };
         var minSize = new Option<uint>("--min-size") { Description = "Copies that must be there to serve I/O; default one less." };
-        var pgs = new Option<uint>("--pg-num") { Description = "Placement groups, a power of two; default by the cluster." };
+        var pgs = new Option<uint>("--pg-num") { Description = "Placement groups, a power of two; default 32, and more as the pool fills (pg_autoscale_mode on)." };
         var rule = new Option<string?>("--rule") { Description = "A CRUSH rule, by name." };
         var domain = new Option<string?>("--failure-domain") { Description = "No two copies share one of these: osd, host, rack, …" };
         var deviceClass = new Option<string?>("--device-class") { Description = "Only OSDs of this class." };
@@ -64,6 +65,25 @@ internal static class PoolCommands
         });
     });
 
+    private static Verb AutoscaleStatus() => new Verb(
+        "autoscale-status", "How many PGs pools have, and should have by what they hold.", "storage pool autoscale-status", "storage pool autoscale-status --json").Does(async (run, cancellation) =>
+    {
+        PoolAutoscaleStatusReply reply = await run.Admin.PoolAutoscaleStatusAsync(new PoolAutoscaleStatusRequest(), cancellation).ConfigureAwait(false);
+        run.Print(reply, console =>
+        {
+            Table table = Terminal.Table("POOL", "MODE", ">STORED", ">SIZE", ">OF", ">SHARE", ">RATIO", ">PGS", ">WANTED", ">NEXT", "NOTE");
+            foreach (PoolAutoscale pool in reply.Pools)
+            {
+                table.Row(
+                    pool.Pool, pool.Mode, Amount.Bytes(pool.StoredBytes), pool.Size, Amount.Bytes(pool.CapacityBytes),
+                    pool.Share.ToString("P1", CultureInfo.InvariantCulture), pool.TargetSizeRatio.ToString("0.###", CultureInfo.InvariantCulture),
+                    pool.PgNum, pool.WantedPgNum, pool.NextPgNum, pool.Note);
+            }
+
+            console.Write(table);
+        });
+    });
+
     private static Verb Remove()
     {
         var name = new Argument<string>("POOL") { Description = "The pool." };
@@ -83,7 +103,7 @@ internal static class PoolCommands
     private static Verb Set()
     {
         var name = new Argument<string>("POOL") { Description = "The pool." };
-        var key = new Argument<string>("KEY") { Description = "size, min_size, pg_num, rule, quota_bytes, quota_objects, application or name." };
+        var key = new Argument<string>("KEY") { Description = "size, min_size, pg_num, pg_autoscale_mode, target_size_ratio, rule, quota_bytes, quota_objects, application or name." };
         var value = new Argument<string>("VALUE") { Description = "The new value." };
         return new Verb("set", "Changes one setting of a pool.", "storage pool set vms size 3", "storage pool set vms quota_bytes 1099511627776") { name, key, value }.Does(async (run, cancellation) =>
         {

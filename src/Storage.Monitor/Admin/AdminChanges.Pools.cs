@@ -1,4 +1,5 @@
 using System.Globalization;
+using Storage.Cluster;
 using Storage.Monitor.Core;
 using Storage.Rpc;
 using Storage.Rpc.Admin;
@@ -61,6 +62,7 @@ internal sealed partial class AdminChanges
                     Size = size,
                     MinSize = minSize,
                     PgCount = groups,
+                    Autoscale = request.PgNum == 0 ? PgAutoscale.On : PgAutoscale.Off, // who names a number wants that number
                     RuleId = draft.Crush.FindRule(rule),
                     Application = request.Application,
                     Created = draft.Epoch,
@@ -144,6 +146,21 @@ internal sealed partial class AdminChanges
                 return pool with { MinSize = Number(key, value, 1, pool.Size) };
             case "pg_num":
                 return WithGroups(pool, Number(key, value, 1, MostGroups), out message);
+            case "pg_autoscale_mode":
+                return pool with
+                {
+                    Autoscale = value switch
+                    {
+                        "off" => PgAutoscale.Off,
+                        "warn" => PgAutoscale.Warn,
+                        "on" => PgAutoscale.On,
+                        _ => throw new RpcException(StatusCode.InvalidArgument, $"{key} is off, warn or on, not '{value}'"),
+                    },
+                };
+            case "target_size_ratio":
+                return double.TryParse(value, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out double ratio) && ratio is >= 0 and <= 1e6
+                    ? pool with { TargetRatio = ratio }
+                    : throw new RpcException(StatusCode.InvalidArgument, $"{key} is a number from 0 (what the pool holds decides) to 1000000, not '{value}'");
             case "pgp_num":
                 int placed = Number(key, value, 1, pool.PgCount);
                 return placed >= pool.EffectivePlacedPgCount
@@ -166,7 +183,7 @@ internal sealed partial class AdminChanges
             default:
                 throw new RpcException(
                     StatusCode.InvalidArgument,
-                    $"'{key}' is no setting of a pool; there are size, min_size, pg_num, pgp_num, rule, quota_bytes, quota_objects, application, name");
+                    $"'{key}' is no setting of a pool; there are size, min_size, pg_num, pgp_num, pg_autoscale_mode, target_size_ratio, rule, quota_bytes, quota_objects, application, name");
         }
     }
 

@@ -1,5 +1,6 @@
 using Storage.Cluster;
 using Storage.Crush;
+using Storage.Monitor.Core;
 using Storage.Monitor.Status;
 using Storage.Rpc;
 using Storage.Rpc.Admin;
@@ -31,6 +32,38 @@ internal sealed partial class AdminQueries
         reply.Pgs.Add(verdict.Groups.Select(group => group.ToString()));
         return reply;
     }
+
+    private PoolAutoscaleStatusReply AutoscaleStatus()
+    {
+        ClusterMap map = Map;
+        IReadOnlyList<PoolDemand> demands = PgAutoscaler.Demands(map, leader.Statistics, Views())
+            ?? throw new RpcException(StatusCode.Unavailable, "not every PG and OSD has reported to this leader yet; try again in a few seconds");
+        var reply = new PoolAutoscaleStatusReply { Epoch = map.Epoch.Value };
+        foreach (PoolAdvice advice in PgAutoscaler.Advise(demands, leader.Policy.GroupsPerOsd))
+        {
+            Storage.Cluster.PoolInfo pool = map.FindPool(advice.Demand.Pool)!;
+            reply.Pools.Add(new PoolAutoscale
+            {
+                Pool = pool.Name,
+                Mode = AutoscaleName(pool.Autoscale),
+                StoredBytes = (ulong)advice.Demand.StoredBytes,
+                Size = (uint)pool.Size,
+                CapacityBytes = (ulong)advice.Demand.CapacityBytes,
+                Osds = (uint)advice.Demand.Osds,
+                Share = advice.Share,
+                TargetSizeRatio = pool.TargetRatio,
+                PgNum = (uint)pool.PgCount,
+                PgpNum = (uint)pool.EffectivePlacedPgCount,
+                WantedPgNum = (uint)advice.Wanted,
+                NextPgNum = (uint)advice.Next,
+                Note = advice.Note,
+            });
+        }
+
+        return reply;
+    }
+
+    private static string AutoscaleName(PgAutoscale mode) => mode switch { PgAutoscale.On => "on", PgAutoscale.Warn => "warn", _ => "off" };
 
     private CrushRuleListReply CrushRules()
     {

@@ -19,7 +19,7 @@ internal sealed partial class AdminQueries(MapState state, MapLeader leader, Fun
     /// <param name="method">Its name.</param>
     /// <returns>False for changes, and for what is not known.</returns>
     public static bool IsQuery(string method) => method is "Status" or "Health" or "LogLast" or "OsdTree" or "OsdDump" or "PoolList" or "PgList" or "MapGet"
-        or "CrushGet" or "ConfigGet" or "BlocklistList" or "OsdOkToStop" or "OsdSafeToDestroy" or "CrushRuleList" or "MonStatus" or "PgQuery";
+        or "CrushGet" or "ConfigGet" or "BlocklistList" or "OsdOkToStop" or "OsdSafeToDestroy" or "CrushRuleList" or "MonStatus" or "PgQuery" or "PoolAutoscaleStatus";
 
     /// <summary>Answers a request.</summary>
     /// <returns>The reply, or null if the method is none of these.</returns>
@@ -39,6 +39,7 @@ internal sealed partial class AdminQueries(MapState state, MapLeader leader, Fun
         "OsdOkToStop" => Judge(OsdIdsRequest.Parser.ParseFrom(body), OsdSafety.JudgeStop),
         "OsdSafeToDestroy" => Judge(OsdIdsRequest.Parser.ParseFrom(body), OsdSafety.JudgeDestroy),
         "CrushRuleList" => CrushRules(),
+        "PoolAutoscaleStatus" => AutoscaleStatus(),
         _ => null,
     };
 

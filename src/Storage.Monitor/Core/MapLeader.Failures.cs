@@ -114,6 +114,7 @@ public sealed partial class MapLeader
         JudgeQuotas(map, now);
         Progress.Update(map, Statistics.Views(map, now, Policy.StaleAfter), now);
         Balance(map, now);
+        Autoscale(map, now);
     }
 
     private TimeSpan LastSeen(OsdId osd) => _lastSeen.TryGetValue(osd.Value, out TimeSpan seen) && seen > LeadingSince ? seen : LeadingSince;

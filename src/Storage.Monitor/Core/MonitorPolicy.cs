@@ -65,6 +65,12 @@ public sealed record MonitorPolicy
     /// <summary>Share of a pool's PGs that may move at once when pgp_num follows pg_num. Setting <c>target_max_misplaced_ratio</c>.</summary>
     public double TargetMaxMisplacedRatio { get; init; } = 0.05;
 
+    /// <summary>PG copies on each OSD that the autoscaler aims at when the OSDs are full. Setting <c>mon_target_pg_per_osd</c>.</summary>
+    public int GroupsPerOsd { get; init; } = PgAutoscaler.DefaultGroupsPerOsd;
+
+    /// <summary>Time between looks of the autoscaler.</summary>
+    public TimeSpan AutoscaleInterval { get; init; } = TimeSpan.FromSeconds(10);
+
     /// <summary>Default of blocklist entries.</summary>
     public TimeSpan BlocklistDuration { get; init; } = TimeSpan.FromHours(1);
 
@@ -90,6 +96,7 @@ public sealed record MonitorPolicy
             FullRatio = Number(map, "mon_osd_full_ratio", FullRatio),
             ClockDriftAllowed = Seconds(map, "mon_clock_drift_allowed", ClockDriftAllowed),
             Balances = (Text(map, "mon_balancer") ?? (Balances ? "on" : "off")) == "on",
+            GroupsPerOsd = (int)Number(map, "mon_target_pg_per_osd", GroupsPerOsd),
             TargetMaxMisplacedRatio = Number(map, "target_max_misplaced_ratio", TargetMaxMisplacedRatio),
         };
     }
@@ -113,6 +120,7 @@ public sealed record MonitorPolicy
         (double Low, double High)? range = key switch
         {
             "osd_max_backfills" => (1, 1000),
+            "mon_target_pg_per_osd" => (1, PgAutoscaler.MostGroupsPerOsd),
             "mon_osd_down_out_interval" => (0, 31_536_000),
             "mon_osd_report_timeout" => (5, 86_400),
             "mon_clock_drift_allowed" => (0.001, 3600),

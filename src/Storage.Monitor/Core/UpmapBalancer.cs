@@ -163,6 +163,18 @@ public static class UpmapBalancer
     }
 
     /// <summary>What a pool's rule says: which OSDs, and of which buckets each holds at most one copy.</summary>
+    /// <summary>The OSDs that a pool's rule may choose.</summary>
+    /// <param name="map">The map.</param>
+    /// <param name="pool">The pool.</param>
+    /// <returns>All OSDs where the rule is too intricate to tell.</returns>
+    public static IReadOnlyList<OsdId> DevicesOf(ClusterMap map, PoolInfo pool)
+    {
+        ArgumentNullException.ThrowIfNull(map);
+        ArgumentNullException.ThrowIfNull(pool);
+        var domains = new PoolDomains(map, pool);
+        return domains.IsUnderstood ? [.. domains.Devices.Order().Select(osd => new OsdId(osd))] : [.. map.Osds.Select(osd => osd.Id)];
+    }
+
     private sealed class PoolDomains
     {
         private readonly PoolInfo _pool;
@@ -189,6 +201,8 @@ public static class UpmapBalancer
         }
 
         public bool IsUnderstood { get; }
+
+        public IEnumerable<int> Devices => _weights.Keys;
 
         /// <summary>PGs that each OSD is entitled to: by weight, but a failure domain holds at most one copy of each PG.</summary>
         public IEnumerable<(int Osd, double Share)> Shares()

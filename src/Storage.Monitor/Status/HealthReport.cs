@@ -35,6 +35,7 @@ public static class HealthReport
         PgView[] views = [.. statistics.Views(map, now, policy.StaleAfter)];
         JudgeGroups(findings, views);
         JudgePools(findings, map, views);
+        JudgeGroupCounts(findings, map, statistics, views, policy);
         return [.. findings.Select(finding => finding with { IsMuted = HealthMutes.IsMuted(map, finding.Code) })
             .OrderBy(finding => finding.IsMuted).ThenByDescending(finding => finding.Level).ThenBy(finding => finding.Code, StringComparer.Ordinal)];
     }
@@ -168,6 +169,19 @@ public static class HealthReport
         Add(findings, "POOL_NO_REDUNDANCY", HealthLevel.Warn, $"{Plural(single.Length, "pool")} without redundancy",
             [.. single.Select(pool => $"pool '{pool.Name}' has size {pool.Size}")],
             "set the size to 2 or more, unless the data may be lost");
+    }
+
+    private static void JudgeGroupCounts(List<HealthFinding> findings, ClusterMap map, ClusterStatistics statistics, PgView[] views, MonitorPolicy policy)
+    {
+        if (!map.Pools.Any(pool => pool.Autoscale == PgAutoscale.Warn) || PgAutoscaler.Demands(map, statistics, views) is not { } demands)
+        {
+            return;
+        }
+
+        PoolAdvice[] few = [.. PgAutoscaler.Advise(demands, policy.GroupsPerOsd).Where(advice => advice.Wanted >= 2L * advice.Demand.Groups && map.FindPool(advice.Demand.Pool) is { Autoscale: PgAutoscale.Warn })];
+        Add(findings, "POOL_TOO_FEW_PGS", HealthLevel.Warn, $"{Plural(few.Length, "pool")} with too few placement groups",
+            [.. few.Select(advice => $"pool '{map.FindPool(advice.Demand.Pool)!.Name}' has {advice.Demand.Groups} pgs and should have {advice.Wanted}{(advice.Note.Length > 0 ? $" ({advice.Note})" : "")}")],
+            "raise pg_num (pool set), or let the monitors do it (pool set POOL pg_autoscale_mode on)");
     }
 
     private static string Plural(int count, string word) => $"{count} {word}{(count == 1 ? "" : "s")}";

@@ -51,6 +51,12 @@ public sealed partial class AdminClient
     public Task<BalanceReply> BalanceAsync(BalanceRequest request, CancellationToken cancellation = default) =>
         channel.UnaryAsync(AdminMethods.Balance, request, _once, cancellation);
 
+    /// <summary>How many PGs pools have and should have.</summary>
+    /// <param name="request">See admin.proto.</param>
+    /// <param name="cancellation">Gives the call up.</param>
+    public Task<PoolAutoscaleStatusReply> PoolAutoscaleStatusAsync(PoolAutoscaleStatusRequest request, CancellationToken cancellation = default) =>
+        channel.UnaryAsync(AdminMethods.PoolAutoscaleStatus, request, _repeatable, cancellation);
+
     /// <summary>Adds a monitor to the cluster.</summary>
     /// <param name="request">See admin.proto.</param>
     /// <param name="cancellation">Gives the call up.</param>

@@ -27,6 +27,10 @@ public static partial class AdminMethods
     /// <summary>Plans, or makes, the moves that even out PGs over OSDs.</summary>
     public static Method<BalanceRequest, BalanceReply> Balance { get; } = Unary("Balance", BalanceRequest.Parser, BalanceReply.Parser);
 
+    /// <summary>How many PGs pools have and should have.</summary>
+    public static Method<PoolAutoscaleStatusRequest, PoolAutoscaleStatusReply> PoolAutoscaleStatus { get; } =
+        Unary("PoolAutoscaleStatus", PoolAutoscaleStatusRequest.Parser, PoolAutoscaleStatusReply.Parser);
+
     /// <summary>Adds a monitor to the cluster.</summary>
     public static Method<MonAddRequest, MonAddReply> MonAdd { get; } = Unary("MonAdd", MonAddRequest.Parser, MonAddReply.Parser);
 
