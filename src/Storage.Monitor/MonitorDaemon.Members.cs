@@ -24,7 +24,8 @@ public sealed partial class MonitorDaemon
         && (id < MonitorInfo.FirstAddedId || map.Epoch.Value >= id - MonitorInfo.FirstAddedId);
 
     /// <summary>Whether a monitor is out of the map and out of Raft, both for good: nobody will ever need its vote again.</summary>
-    private bool IsGone(ulong id) => IsDropped(id) && !_raft!.Configuration.Contains(new NodeId(id)) && _raft.IsConfigurationCommitted;
+    // A newcomer that is catching up has the map before it has a configuration: it knows nothing of Raft's members.
+    private bool IsGone(ulong id) => IsDropped(id) && _raft!.Configuration is { Voters.IsEmpty: false } members && !members.Contains(new NodeId(id)) && _raft.IsConfigurationCommitted;
 
     private InvalidOperationException RemovedFailure() =>
         new($"mon.{Name} (id {_options.Id}) was removed from the cluster; its folder is of no use any more, and a new monitor needs a new one (mon add)");
