@@ -20,7 +20,7 @@ public sealed partial class OsdDaemon
             return;
         }
 
-        string? text = Map!.Configuration.GetValueOrDefault("osd/" + MemoryTargetSetting) ?? Map.Configuration.GetValueOrDefault("global/" + MemoryTargetSetting);
+        string? text = SettingText(MemoryTargetSetting);
         if (text == _memoryTargetText && store.MemoryTargetBytes > 0)
         {
             return;

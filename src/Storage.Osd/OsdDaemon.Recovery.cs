@@ -46,9 +46,13 @@ public sealed partial class OsdDaemon
         DeferSlots();
     }
 
+    // What is set for this very OSD, for all OSDs, or for everybody.
+    private string? SettingText(string key) => Map!.Configuration.GetValueOrDefault($"osd.{Id.Value}/{key}")
+        ?? Map.Configuration.GetValueOrDefault("osd/" + key) ?? Map.Configuration.GetValueOrDefault("global/" + key);
+
     private double Setting(string key, double otherwise, double low, double high)
     {
-        string? text = Map!.Configuration.GetValueOrDefault("osd/" + key) ?? Map.Configuration.GetValueOrDefault("global/" + key);
+        string? text = SettingText(key);
         return double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double value) && value >= low && value <= high ? value : otherwise;
     }
 

@@ -51,7 +51,7 @@ public sealed partial class OsdDaemon
 
     private void ApplyWorkSettings()
     {
-        string? name = Map!.Configuration.GetValueOrDefault("osd/" + WorkProfile.Setting) ?? Map.Configuration.GetValueOrDefault("global/" + WorkProfile.Setting);
+        string? name = SettingText(WorkProfile.Setting);
         _work.Profile = WorkProfile.Find(name);
     }
 

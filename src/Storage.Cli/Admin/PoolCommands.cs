@@ -105,10 +105,11 @@ internal static class PoolCommands
         var name = new Argument<string>("POOL") { Description = "The pool." };
         var key = new Argument<string>("KEY") { Description = "size, min_size, pg_num, pg_autoscale_mode, target_size_ratio, rule, quota_bytes, quota_objects, application or name." };
         var value = new Argument<string>("VALUE") { Description = "The new value." };
-        return new Verb("set", "Changes one setting of a pool.", "storage pool set vms size 3", "storage pool set vms quota_bytes 1099511627776") { name, key, value }.Does(async (run, cancellation) =>
+        var sure = new Option<bool>("--yes-i-really-mean-it") { Description = "Confirm a value that may cost data: size 1, min_size 1." };
+        return new Verb("set", "Changes one setting of a pool.", "storage pool set vms size 3", "storage pool set vms quota_bytes 1099511627776") { name, key, value, sure }.Does(async (run, cancellation) =>
         {
             ChangeReply reply = await run.Admin.PoolSetAsync(
-                new PoolSetRequest { Name = run.Get(name), Key = run.Get(key), Value = run.Get(value) }, cancellation).ConfigureAwait(false);
+                new PoolSetRequest { Name = run.Get(name), Key = run.Get(key), Value = run.Get(value), Confirmed = run.Get(sure) }, cancellation).ConfigureAwait(false);
             run.Print(reply, Changes.Line(reply, $"pool {run.Get(name)}: {run.Get(key)} = {run.Get(value)}"));
         });
     }

@@ -126,12 +126,30 @@ internal sealed partial class AdminChanges
                     return Verdict.NoChange;
                 }
 
+                if (!request.Confirmed && Danger(pool, next) is { } danger)
+                {
+                    return change.Refuse(StatusCode.FailedPrecondition, $"{danger}; confirm (--yes-i-really-mean-it)");
+                }
+
                 draft.Set(next);
                 draft.Log(EventLevel.Info, "admin", $"pool '{request.Name}': {request.Key} = {request.Value}");
                 return Verdict.Drafted;
             },
             reply,
             () => message);
+    }
+
+    // What a setting may cost that was safe before.
+    private static string? Danger(PoolInfo before, PoolInfo after)
+    {
+        if (after.Size == 1 && before.Size > 1)
+        {
+            return $"with size 1 the other {(before.Size == 2 ? "copy" : $"{before.Size - 1} copies")} of every object in pool '{before.Name}' {(before.Size == 2 ? "is" : "are")} removed, and all data on a disk that fails is lost";
+        }
+
+        return after.MinSize == 1 && before.MinSize > 1 && after.Size > 1
+            ? $"with min_size 1 pool '{before.Name}' acknowledges writes that are on one disk only, and they are lost if it fails before the others are back"
+            : null;
     }
 
     private static PoolInfo With(MapDraft draft, PoolInfo pool, string key, string value, out string message)

@@ -366,6 +366,12 @@ internal sealed partial class AdminChanges(MapLeader leader, Func<TimeSpan> cloc
             throw new RpcException(StatusCode.InvalidArgument, $"'{section}/{request.Key}' is no name of a setting");
         }
 
+        // One that is set already may always be removed.
+        if (request.HasValue && KnownSettings.Judge(section, request.Key) is { } unknown)
+        {
+            throw new RpcException(StatusCode.InvalidArgument, unknown);
+        }
+
         if (request.HasValue && MonitorPolicy.Judge(request.Key, request.Value) is { } wrong)
         {
             throw new RpcException(StatusCode.InvalidArgument, wrong);

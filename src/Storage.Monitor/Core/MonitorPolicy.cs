@@ -117,6 +117,11 @@ public sealed record MonitorPolicy
             return value is "client" or "balanced" or "recovery" ? null : $"{key} must be client, balanced or recovery, not '{value}'";
         }
 
+        if (key == "osd_memory_target")
+        {
+            return JudgeMemory(key, value);
+        }
+
         (double Low, double High)? range = key switch
         {
             "osd_max_backfills" => (1, 1000),
@@ -134,6 +139,15 @@ public sealed record MonitorPolicy
             || (double.TryParse(value, NumberStyles.Float, CultureInfo.InvariantCulture, out double number) && number >= limits.Low && number <= limits.High)
             ? null
             : string.Create(CultureInfo.InvariantCulture, $"{key} must be a number from {limits.Low} to {limits.High}, not '{value}'");
+    }
+
+    private static string? JudgeMemory(string key, string value)
+    {
+        int shift = value.EndsWith("MiB", StringComparison.Ordinal) ? 20 : value.EndsWith("GiB", StringComparison.Ordinal) ? 30 : 0;
+        return long.TryParse(shift == 0 ? value : value[..^3], NumberStyles.None, CultureInfo.InvariantCulture, out long number)
+            && number <= long.MaxValue >> shift && number << shift >= 256L << 20
+            ? null
+            : $"{key} is a number of bytes, also as 512MiB or 2GiB, and at least 256MiB, not '{value}'";
     }
 
     internal void Validate()

@@ -365,7 +365,7 @@ internal sealed class FaultDriver
         return true;
 
         Task Set(string setting) => _cluster.CommandAsync(
-            "PoolSet", new PoolSetRequest { Name = name, Key = setting, Value = value.ToString(System.Globalization.CultureInfo.InvariantCulture) }, ChangeReply.Parser);
+            "PoolSet", new PoolSetRequest { Name = name, Key = setting, Value = value.ToString(System.Globalization.CultureInfo.InvariantCulture), Confirmed = true }, ChangeReply.Parser);
     }
 
     private SimulatedNode Any(int pick)

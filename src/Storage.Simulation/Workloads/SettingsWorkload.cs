@@ -62,7 +62,7 @@ internal sealed class SettingsWorkload
         }
     }
 
-    private static string KeyOf(int number) => $"simulated_{number}";
+    private static string KeyOf(int number) => $"x_simulated_{number}";
 
     private async Task LaneAsync()
     {

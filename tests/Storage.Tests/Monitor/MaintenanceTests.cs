@@ -288,4 +288,47 @@ public class MaintenanceTests
 
     private static IReadOnlyList<HealthFinding> Findings(CoreHarness core) => HealthReport.Make(
         core.State, core.Leader.Statistics, new QuorumView(["a"], ["a"], "a", 1, TimeSpan.FromSeconds(9)), core.Leader.Policy, core.Now);
+
+    [Theory]
+    [InlineData("mon", "mon_balancr", "did you mean 'mon_balancer'")]
+    [InlineData("osd", "osd_max_backfill", "did you mean 'osd_max_backfills'")]
+    [InlineData("global", "completely_else", "there are ")]
+    [InlineData("osd", "mon_osd_full_ratio", "nobody would read it there")]
+    [InlineData("osd.x", "osd_max_backfills", "nobody would read it there")]
+    [InlineData("client", "osd_max_backfills", "nobody would read it there")]
+    [InlineData("osd", "osd_memory_target", "at least 256MiB")]
+    public void ASettingThatNobodyReadsIsRefused(string section, string key, string why)
+    {
+        var core = new CoreHarness(osds: 1);
+        RpcException refused = Assert.Throws<RpcException>(() => core.Admin("ConfigSet", new ConfigSetRequest { Section = section, Key = key, Value = "1" }));
+        Assert.Equal(StatusCode.InvalidArgument, refused.Status.Code);
+        Assert.Contains(why, refused.Status.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void SettingsThatSomebodyReadsAndNotesAreTaken()
+    {
+        var core = new CoreHarness(osds: 1);
+        foreach ((string section, string key, string value) in new[] { ("osd.3", "osd_max_backfills", "1"), ("global", "mon_osd_full_ratio", "0.9"), ("client.me", "x_note", "anything"), ("osd", "osd_memory_target", "512MiB") })
+        {
+            core.Admin("ConfigSet", new ConfigSetRequest { Section = section, Key = key, Value = value });
+            Assert.Equal(value, core.Map.Configuration[$"{section}/{key}"]);
+        }
+    }
+
+    [Fact]
+    public void FewerCopiesThanTwoHaveToBeConfirmed()
+    {
+        var core = new CoreHarness(osds: 3);
+        core.Admin("PoolCreate", new PoolCreateRequest { Name = "p", PgNum = 4 });
+        foreach (string key in new[] { "min_size", "size" })
+        {
+            RpcStatus refused = core.Admin("PoolSet", new PoolSetRequest { Name = "p", Key = key, Value = "1" }).Status;
+            Assert.Equal(StatusCode.FailedPrecondition, refused.Code);
+            Assert.Contains("lost", refused.Message, StringComparison.Ordinal);
+        }
+
+        core.Admin("PoolSet", new PoolSetRequest { Name = "p", Key = "size", Value = "1", Confirmed = true });
+        Assert.Equal((1, 1), (core.Map.FindPool("p")!.Size, core.Map.FindPool("p")!.MinSize));
+    }
 }
