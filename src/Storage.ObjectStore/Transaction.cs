@@ -113,6 +113,7 @@ public struct TransactionStep
 public sealed class Transaction
 {
     private const byte FormatVersion = 1;
+    private static readonly string[] s_letters = [.. Enumerable.Range(0, 128).Select(letter => ((char)letter).ToString())];
     private readonly List<TransactionStep> _steps = [];
     private int _dataLength;
 
@@ -402,6 +403,13 @@ public sealed class Transaction
         }
     }
 
+    // Every write sets an attribute with a name of one letter.
+    private static string ReadName(ref WireReader reader)
+    {
+        ReadOnlySpan<byte> name = reader.ReadBytes();
+        return name.Length == 1 && name[0] < s_letters.Length ? s_letters[name[0]] : System.Text.Encoding.UTF8.GetString(name);
+    }
+
     internal static TransactionStep DecodeStep(ref WireReader reader)
     {
         var step = new TransactionStep
@@ -446,11 +454,11 @@ public sealed class Transaction
                 step.Length = reader.ReadUInt32();
                 break;
             case TransactionCode.SetAttribute:
-                step.Name = reader.ReadString();
+                step.Name = ReadName(ref reader);
                 step.Value = reader.ReadBytes().ToArray();
                 break;
             case TransactionCode.RemoveAttribute:
-                step.Name = reader.ReadString();
+                step.Name = ReadName(ref reader);
                 break;
             case TransactionCode.SetOmap or TransactionCode.RemoveOmapRange:
                 step.Key = reader.ReadBytes().ToArray();

@@ -13,7 +13,7 @@ public sealed partial class OsdDaemon
     private const int ExtraHeartbeatPeers = 2;
     private const int MostHeldMessages = 100_000;
 
-    private readonly SortedDictionary<OsdId, Peer> _peers = [];
+    private readonly OsdTable<Peer> _peers = new();
     private readonly Dictionary<OsdId, IConnection> _inbound = [];
     private readonly Dictionary<OsdId, Epoch> _knownDead = [];
     private readonly HashSet<IConnection> _accepted = [];

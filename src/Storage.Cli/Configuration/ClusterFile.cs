@@ -43,6 +43,9 @@ internal sealed record ClusterFile
     /// <summary>Whether the local cluster's daemons are started so that 'storage fault' can hurt them. Takes effect at their next start.</summary>
     public bool FaultInjection { get; init; }
 
+    /// <summary>Whether the local cluster's daemons run in one process.</summary>
+    public bool SingleProcess { get; init; }
+
     /// <summary>The folder it was read from.</summary>
     [JsonIgnore]
     public string Folder { get; init; } = "";

@@ -10,9 +10,12 @@ namespace Storage.Cli.Daemons;
 /// <summary>An object client on a loop of its own, for commands and gateways.</summary>
 internal sealed class ClientSession : IAsyncDisposable
 {
-    private ClientSession(LoopThread thread, ObjectClient inner)
+    private readonly bool _ownsThread;
+
+    private ClientSession(LoopThread thread, ObjectClient inner, bool ownsThread)
     {
         Thread = thread;
+        _ownsThread = ownsThread;
         Inner = inner;
         Client = new LoopObjectClient(thread.Loop, inner);
     }
@@ -34,10 +37,11 @@ internal sealed class ClientSession : IAsyncDisposable
     /// <param name="failed">Told of a failure that ended the loop.</param>
     /// <param name="warning">Told what is worth a line in the log; may be null.</param>
     /// <param name="withFaults">Let it be cut off from its peers.</param>
+    /// <param name="shared">The loop to live on; null for one of its own.</param>
     public static async Task<ClientSession> OpenAsync(
-        Guid fsid, IReadOnlyList<NodeAddress> monitors, Action<Exception> failed, Action<string>? warning = null, bool withFaults = false)
+        Guid fsid, IReadOnlyList<NodeAddress> monitors, Action<Exception> failed, Action<string>? warning = null, bool withFaults = false, SharedLoop? shared = null)
     {
-        var thread = new LoopThread("client", failed, warning);
+        LoopThread thread = shared?.Thread ?? new LoopThread("client", failed, warning);
         try
         {
             ulong id = RandomId();
@@ -50,11 +54,11 @@ internal sealed class ClientSession : IAsyncDisposable
                     transport.Warning += warning;
                 }
 
-                return Task.FromResult(new ObjectClient(thread.Loop, transport, new ClientOptions { MonitorAddresses = monitors, ClientId = id }, NewRandom()));
+                return Task.FromResult(new ObjectClient(thread.Loop, shared?.Join(transport) ?? transport, new ClientOptions { MonitorAddresses = monitors, ClientId = id }, NewRandom()));
             }).ConfigureAwait(false);
-            return new ClientSession(thread, inner) { Faults = faults };
+            return new ClientSession(thread, inner, shared is null) { Faults = faults };
         }
-        catch
+        catch when (shared is null)
         {
             thread.Dispose();
             throw;
@@ -70,6 +74,9 @@ internal sealed class ClientSession : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         await Thread.InvokeAsync(Inner.Dispose).ConfigureAwait(false);
-        Thread.Dispose();
+        if (_ownsThread)
+        {
+            Thread.Dispose();
+        }
     }
 }

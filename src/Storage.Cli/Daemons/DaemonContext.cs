@@ -7,6 +7,9 @@ namespace Storage.Cli.Daemons;
 /// <param name="Logging">Makes loggers.</param>
 internal sealed record DaemonContext(string Name, ILoggerFactory Logging)
 {
+    /// <summary>The loop that it shares with others of its process; null if it has one of its own.</summary>
+    public SharedLoop? Shared { get; init; }
+
     private int _ending;
 
     /// <summary>The daemon's own logger.</summary>

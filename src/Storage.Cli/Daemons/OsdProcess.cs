@@ -40,7 +40,7 @@ internal sealed class OsdProcess(DaemonContext context, string folder, DaemonFil
             ListenAddress = AddressRules.ParseListen(file.Listen),
             MonitorAddresses = file.MonitorAddresses(),
         };
-        _thread = new LoopThread(context.Name, context.Fail, text => context.Log.LogWarning("{Warning}", text));
+        _thread = context.Shared?.Thread ?? new LoopThread(context.Name, context.Fail, text => context.Log.LogWarning("{Warning}", text));
         FaultPoints? points = faultFolder is null ? null : new FaultPoints(_thread.Loop);
         await _thread.InvokeAsync(async () =>
         {
@@ -54,7 +54,7 @@ internal sealed class OsdProcess(DaemonContext context, string folder, DaemonFil
 
             var transport = new TcpTransport(_thread.Loop, new PeerIdentity(EntityKind.Osd, (ulong)file.Id, instance), file.Fsid, new TcpTransportOptions { Filter = points?.Filter });
             transport.Warning += text => context.Log.LogWarning("{Warning}", text);
-            _daemon = new OsdDaemon(_thread.Loop, transport, _store, options, ClientSession.NewRandom(), context.Log);
+            _daemon = new OsdDaemon(_thread.Loop, context.Shared?.Join(transport) ?? transport, _store, options, ClientSession.NewRandom(), context.Log);
             _daemon.Failed += context.Fail;
             _daemon.Start();
         }).ConfigureAwait(false);
@@ -93,6 +93,9 @@ internal sealed class OsdProcess(DaemonContext context, string folder, DaemonFil
                 await _store.CloseAsync();
             }
         }).ConfigureAwait(false);
-        _thread.Dispose();
+        if (context.Shared is null)
+        {
+            _thread.Dispose();
+        }
     }
 }

@@ -7,7 +7,7 @@ using Storage.Cli.Configuration;
 
 namespace Storage.Cli.Local;
 
-/// <summary>One daemon of a local cluster as a process of this machine: found by its pid file, which is believed only if that process's command line fits.</summary>
+/// <summary>One daemon of a local cluster as a process of this machine, its own or the cluster's one: found by its pid file, which is believed only if that process's command line fits.</summary>
 internal sealed partial class DaemonProcess(ClusterFile cluster, DaemonEntry daemon)
 {
     private const int SignalKill = 9;
@@ -22,9 +22,15 @@ internal sealed partial class DaemonProcess(ClusterFile cluster, DaemonEntry dae
 
     public string Folder => Path.Combine(cluster.Folder, Name);
 
-    public string LogFile => Path.Combine(cluster.Folder, "log", Name + ".log");
+    public string LogFile => Path.Combine(cluster.Folder, "log", ProcessName + ".log");
 
-    private string PidFile => Path.Combine(cluster.Folder, "run", Name + ".pid");
+    private string ProcessName => cluster.SingleProcess ? "cluster" : Name;
+
+    private string ProcessRole => cluster.SingleProcess ? "cluster" : Daemon.Role;
+
+    private string ProcessFolder => cluster.SingleProcess ? cluster.Folder : Folder;
+
+    private string PidFile => Path.Combine(cluster.Folder, "run", ProcessName + ".pid");
 
     /// <summary>The process's id while it runs; null if it does not.</summary>
     public int? Pid
@@ -66,7 +72,7 @@ internal sealed partial class DaemonProcess(ClusterFile cluster, DaemonEntry dae
         start.ArgumentList.Add("log=$1; shift; exec 3>&1; { exec 3>&-; exec setsid -- \"$@\" </dev/null >>\"$log\" 2>&1; } & echo $! >&3");
         start.ArgumentList.Add("sh");
         start.ArgumentList.Add(LogFile);
-        foreach (string argument in (string[])[.. program, Daemon.Role, "run", .. cluster.FaultInjection ? (string[])["--fault-injection"] : [], "--data", Folder])
+        foreach (string argument in (string[])[.. program, ProcessRole, "run", .. cluster.FaultInjection && !cluster.SingleProcess ? (string[])["--fault-injection"] : [], "--data", ProcessFolder])
         {
             start.ArgumentList.Add(argument);
         }
@@ -164,7 +170,7 @@ internal sealed partial class DaemonProcess(ClusterFile cluster, DaemonEntry dae
         try
         {
             string line = Encoding.UTF8.GetString(File.ReadAllBytes(string.Create(CultureInfo.InvariantCulture, $"/proc/{pid}/cmdline")));
-            return line.TrimEnd('\0').EndsWith($"\0--data\0{Folder}", StringComparison.Ordinal) && line.Contains($"\0{Daemon.Role}\0run\0", StringComparison.Ordinal);
+            return line.TrimEnd('\0').EndsWith($"\0--data\0{ProcessFolder}", StringComparison.Ordinal) && line.Contains($"\0{ProcessRole}\0run\0", StringComparison.Ordinal);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

@@ -34,6 +34,32 @@ internal sealed class LocalCluster(LocalRequest request, IAnsiConsole console)
 
     public async Task UpAsync(CancellationToken cancellation)
     {
+        bool single = ClusterFile.TryRead(request.Folder) is { SingleProcess: true };
+        bool isNew = ClusterFile.TryRead(request.Folder) is null;
+        if (request.SingleProcess && !single)
+        {
+            // Made and registered as separate processes, then put together: one process cannot start before all of it is there.
+            await StartAsync(isNew, guide: false, cancellation).ConfigureAwait(false);
+            await PutTogetherAsync(cancellation).ConfigureAwait(false);
+        }
+
+        await StartAsync(isNew, guide: true, cancellation).ConfigureAwait(false);
+    }
+
+    private async Task PutTogetherAsync(CancellationToken cancellation)
+    {
+        ClusterFile cluster = ClusterFile.TryRead(request.Folder)!;
+        foreach (string[] roles in (string[][])[["nbd", "s3"], ["osd"], ["mon"]])
+        {
+            await Task.WhenAll(cluster.Daemons.Where(daemon => roles.Contains(daemon.Role)).Select(daemon => new DaemonProcess(cluster, daemon).StopAsync(s_patience, cancellation))).ConfigureAwait(false);
+        }
+
+        (cluster with { SingleProcess = true }).Write();
+        Step("its daemons run in one process from now on");
+    }
+
+    private async Task StartAsync(bool asNew, bool guide, CancellationToken cancellation)
+    {
         bool isNew = ClusterFile.TryRead(request.Folder) is null;
         ClusterFile cluster = isNew ? Create() : Existing();
         DaemonProcess[] processes = [.. cluster.Daemons.Select(daemon => new DaemonProcess(cluster, daemon))];
@@ -103,7 +129,10 @@ internal sealed class LocalCluster(LocalRequest request, IAnsiConsole console)
             return (healthy || settled, health.Checks.Count == 0 ? StatusCommandsText(health) : health.Checks[0].Summary);
         }).ConfigureAwait(false);
         await WaitForGatewaysAsync(cluster, processes, cancellation).ConfigureAwait(false);
-        PrintGuide(cluster, keys, isNew, healthy);
+        if (guide)
+        {
+            PrintGuide(cluster, keys, asNew, healthy);
+        }
     }
 
     private static string StatusCommandsText(HealthReply health) => Storage.Cli.Admin.StatusCommands.HealthName(health.Status);

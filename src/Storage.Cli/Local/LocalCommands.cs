@@ -2,6 +2,7 @@ using System.CommandLine;
 using Spectre.Console;
 using Storage.Cli.Commands;
 using Storage.Cli.Configuration;
+using Storage.Cli.Daemons;
 
 namespace Storage.Cli.Local;
 
@@ -10,7 +11,7 @@ internal static class LocalCommands
 {
     private static readonly TimeSpan s_stopPatience = TimeSpan.FromSeconds(15);
 
-    public static Command Cluster() => StorageCommand.Group("cluster", "A whole cluster on this machine; what cluster/up and cluster/down call.", Up(), Down());
+    public static Command Cluster() => StorageCommand.Group("cluster", "A whole cluster on this machine; what cluster/up and cluster/down call.", Up(), Down(), ClusterProcess.Run());
 
     public static Verb Endpoints() => new Verb("endpoints", "Where clients connect, with the local cluster's S3 keys.", "storage endpoints", "storage endpoints --json | jq -r .s3").Does((run, _) =>
     {
@@ -116,6 +117,11 @@ internal static class LocalCommands
         {
             ClusterFile cluster = run.Cluster;
             DaemonProcess[] processes = [.. run.Get(names).Select(one => new DaemonProcess(cluster, cluster.Daemon(one)))];
+            if (cluster.SingleProcess)
+            {
+                throw new CliException("all daemons of this cluster are one process; cluster/down stops it, cluster/up starts it.");
+            }
+
             return Task.WhenAll(processes.Select(process => act(process, cancellation)));
         });
     }
@@ -127,11 +133,12 @@ internal static class LocalCommands
         var osds = new Option<int?>("--osds") { Description = "OSDs; default 3." };
         var size = new Option<string?>("--osd-size") { Description = "Size of each OSD's block file; default 8 GiB, less on a small disk." };
         var noFaults = new Option<bool>("--no-fault-injection") { Description = "A new cluster's daemons take no faults from 'storage fault'." };
-        return new Verb("up", "Starts a local cluster, making it first if the folder is new.", "storage cluster up --data /tmp/c1 --port-base 20000") { portBase, monitors, osds, size, noFaults }
+        var single = new Option<bool>("--single-process") { Description = "Run all daemons in one process from now on: the fastest way on a small machine." };
+        return new Verb("up", "Starts a local cluster, making it first if the folder is new.", "storage cluster up --data /tmp/c1 --port-base 20000", "storage cluster up --data /tmp/c1 --single-process") { portBase, monitors, osds, size, noFaults, single }
             .Does((run, cancellation) =>
             {
                 string folder = ClusterFile.FindFolder(run.Data);
-                var request = new LocalRequest(folder, run.Get(portBase), run.Get(monitors), run.Get(osds), run.Get(size) is { } text ? Amount.ParseBytes(text) : null, !run.Get(noFaults));
+                var request = new LocalRequest(folder, run.Get(portBase), run.Get(monitors), run.Get(osds), run.Get(size) is { } text ? Amount.ParseBytes(text) : null, !run.Get(noFaults), run.Get(single));
                 return new LocalCluster(request, run.Out).UpAsync(cancellation);
             });
     }
@@ -139,6 +146,12 @@ internal static class LocalCommands
     private static Verb Down() => new Verb("down", "Stops a local cluster; its data stays.", "storage cluster down --data /tmp/c1").Does(async (run, cancellation) =>
     {
         ClusterFile cluster = run.Cluster;
+        if (cluster.SingleProcess)
+        {
+            StopOutcome outcome = await new DaemonProcess(cluster, cluster.Daemons[0]).StopAsync(s_stopPatience, cancellation).ConfigureAwait(false);
+            run.Out.WriteLine($"cluster: {Describe(outcome)}");
+            return;
+        }
 
         // Gateways first, then OSDs, monitors last: each goes while what it needs is there.
         foreach (string[] roles in (string[][])[["nbd", "s3"], ["osd"], ["mon"]])
@@ -147,10 +160,12 @@ internal static class LocalCommands
             StopOutcome[] outcomes = await Task.WhenAll(processes.Select(process => process.StopAsync(s_stopPatience, cancellation))).ConfigureAwait(false);
             foreach ((DaemonProcess process, StopOutcome outcome) in processes.Zip(outcomes))
             {
-                run.Out.WriteLine($"{process.Name}: {outcome switch { StopOutcome.Stopped => "stopped", StopOutcome.Killed => "killed, it did not stop in time", _ => "was not running" }}");
+                run.Out.WriteLine($"{process.Name}: {Describe(outcome)}");
             }
         }
     });
+
+    private static string Describe(StopOutcome outcome) => outcome switch { StopOutcome.Stopped => "stopped", StopOutcome.Killed => "killed, it did not stop in time", _ => "was not running" };
 
     private static string? AddressOf(ClusterFile cluster, string role) => cluster.Daemons.FirstOrDefault(daemon => daemon.Role == role)?.Address;
 }

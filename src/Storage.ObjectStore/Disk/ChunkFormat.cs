@@ -92,7 +92,7 @@ internal static class ChunkFormat
                 writer.WriteUInt16((ushort)piece.Source);
                 break;
             case PieceKind.Journal when inline:
-                writer.WriteRaw(piece.Batch!.Buffer.Span.Slice(piece.Source, piece.Length));
+                writer.WriteRaw(piece.Batch!.Span.Slice(piece.Source, piece.Length));
                 break;
             case PieceKind.Journal:
                 writer.WriteInt64(piece.Batch!.Position + piece.Source);

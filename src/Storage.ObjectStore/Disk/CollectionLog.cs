@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Buffers.Binary;
 using Storage.Coding;
 
@@ -33,6 +34,29 @@ internal sealed class CollectionLog
         Next++;
     }
 
+    /// <summary>Forgets the records before an index.</summary>
+    /// <param name="first">The first one to keep, at most <see cref="Next"/>.</param>
+    /// <param name="forget">Told of the segments that go, before their memory is given back.</param>
+    /// <returns>False if there were none.</returns>
+    public bool Trim(long first, Action<CollectionLog, Segment> forget)
+    {
+        if (first <= First)
+        {
+            return false;
+        }
+
+        First = first;
+        int gone = 0;
+        while (gone < Segments.Count && Segments[gone].End <= first)
+        {
+            forget(this, Segments[gone]);
+            Segments[gone++].Drop();
+        }
+
+        Segments.RemoveRange(0, gone);
+        return true;
+    }
+
     /// <summary>
     /// Some records one after the other: <c>version(1) count(4) { length(4), bytes }</c>. This is also the form in the database.
     /// </summary>
@@ -48,7 +72,7 @@ internal sealed class CollectionLog
         public Segment(long first)
         {
             First = first;
-            _bytes = new byte[FirstCapacity];
+            _bytes = ArrayPool<byte>.Shared.Rent(FirstCapacity);
             Length = Header;
         }
 
@@ -88,7 +112,10 @@ internal sealed class CollectionLog
 
             if (length > _bytes.Length)
             {
-                Array.Resize(ref _bytes, Math.Max(length, Math.Min(_bytes.Length * 4, Full)));
+                byte[] larger = ArrayPool<byte>.Shared.Rent(Math.Max(length, Math.Min(_bytes.Length * 4, Full)));
+                _bytes.AsSpan(0, Length).CopyTo(larger);
+                ArrayPool<byte>.Shared.Return(_bytes);
+                _bytes = larger;
             }
 
             BinaryPrimitives.WriteInt32LittleEndian(_bytes.AsSpan(Length), record.Length);
@@ -98,10 +125,14 @@ internal sealed class CollectionLog
             return true;
         }
 
+        /// <summary>A checkpoint is still to write what it captured.</summary>
+        public bool IsAwaited { get; set; }
+
         /// <summary>Fixes what the checkpoint that begins writes of it.</summary>
         public (int Count, int Length) Capture()
         {
             IsStored = true;
+            IsAwaited = true;
             Captured = Length;
             return (Count, Length);
         }
@@ -118,8 +149,18 @@ internal sealed class CollectionLog
         /// <summary>Forgets the bytes of a segment that the database has whole and that gets no more.</summary>
         public void Release()
         {
-            Invariant.Holds(Captured == Length);
-            _bytes = null;
+            Invariant.Holds(Captured == Length && !IsAwaited);
+            Drop();
+        }
+
+        /// <summary>Gives the memory back, unless a checkpoint still reads it.</summary>
+        public void Drop()
+        {
+            if (_bytes is { } bytes && !IsAwaited)
+            {
+                _bytes = null;
+                ArrayPool<byte>.Shared.Return(bytes);
+            }
         }
 
         /// <summary>The records from an index on; <paramref name="stored"/> is the database's value of a segment that is not in memory.</summary>

@@ -36,12 +36,28 @@ public sealed partial class DiskObjectStore
     /// <summary>Checkpoints completed since the store was opened.</summary>
     public long Checkpoints { get; private set; }
 
-    /// <summary>Starts a checkpoint, or another one after that under way.</summary>
+    /// <summary>Starts a checkpoint, or another one after that under way, as fast as the disk allows.</summary>
     public void RequestCheckpoint()
     {
         if (_stage != CheckpointStage.Idle || _failure is not null || _closed)
         {
             _checkpointWanted = true;
+            if (_isPaced)
+            {
+                _isPaced = false;
+                _loop.Defer(static state => ((DiskObjectStore)state!).ContinueWriteBack(), this);
+            }
+
+            return;
+        }
+
+        StartCheckpoint(paced: false);
+    }
+
+    private void StartCheckpoint(bool paced)
+    {
+        if (_stage != CheckpointStage.Idle || _failure is not null || _closed)
+        {
             return;
         }
 
@@ -50,7 +66,7 @@ public sealed partial class DiskObjectStore
         _checkpointTimer = null;
         _stage = CheckpointStage.WriteBack;
         _journaledBytes = 0;
-        BeginWriteBack();
+        BeginWriteBack(paced);
 
         // Not from inside the caller, who may be in the middle of applying a transaction.
         _loop.Defer(static state => ((DiskObjectStore)state!).ContinueWriteBack(), this);
@@ -66,7 +82,7 @@ public sealed partial class DiskObjectStore
                 {
                     var store = (DiskObjectStore)state!;
                     store._checkpointTimer = null;
-                    store.RequestCheckpoint();
+                    store.StartCheckpoint(paced: true);
                 },
                 this);
         }
@@ -76,6 +92,7 @@ public sealed partial class DiskObjectStore
     {
         Invariant.Holds(_stage == CheckpointStage.WriteBack);
         _stage = CheckpointStage.Flush;
+        EndPace();
         if (_writeBackWrote)
         {
             _device.Flush(new FlushCompletion(this));

@@ -25,6 +25,7 @@ internal ref struct ApplyCursor(JournalBatch batch, int dataOffset, ReadOnlySpan
 public sealed partial class DiskObjectStore
 {
     private const int StagingBytes = 256 << 10;
+    private const int LeastStaging = 32 << 10;
     private const int TransactionHeader = 8;
     private readonly WireWriter _meta = new(4096);
     private readonly List<DirectWrite> _directs = [];
@@ -72,7 +73,7 @@ public sealed partial class DiskObjectStore
         }
 
         batch.LastTransaction = ++_lastTransaction;
-        Span<byte> space = batch.Buffer.Span[batch.Length..];
+        Span<byte> space = batch.Span[batch.Length..];
         System.Buffers.Binary.BinaryPrimitives.WriteInt32LittleEndian(space, metaLength);
         System.Buffers.Binary.BinaryPrimitives.WriteInt32LittleEndian(space[4..], dataLength);
         _meta.WrittenSpan.CopyTo(space[TransactionHeader..]);
@@ -334,7 +335,7 @@ public sealed partial class DiskObjectStore
     /// <summary>Makes sure the open batch can take that many more bytes, closing it and opening another if not.</summary>
     private void ReserveInBatch(int bytes)
     {
-        if (_open.Length + bytes <= _open.Buffer.Capacity)
+        if (_open.Length + bytes <= _open.Capacity)
         {
             return;
         }
@@ -344,36 +345,18 @@ public sealed partial class DiskObjectStore
             CloseOpenBatch();
         }
 
-        if (_open.Length + bytes > _open.Buffer.Capacity)
+        if (_open.Length + bytes > _open.Capacity)
         {
             _open.Release();
-            _open = new JournalBatch(_pool.Rent(JournalFormat.HeaderSize + bytes));
+            _open = new JournalBatch(_pool.Rent(Math.Max(StagingBytes, JournalFormat.HeaderSize + bytes)));
         }
     }
 
-    // A batch that filled little of the staging buffer moves to memory of its size: small writes stay in it until the next
-    // checkpoint, and 4 KiB must not pin 256 KiB.
+    // Small writes stay in the memory of their batch until the next checkpoint.
     private void CloseOpenBatch()
     {
         JournalBatch batch = _open;
-        PageBuffer staging = batch.Buffer;
-        if (batch.Length <= staging.Capacity / 2)
-        {
-            PageBuffer small = _pool.Rent(batch.PaddedLength);
-            staging.Span[..batch.Length].CopyTo(small.Span);
-            batch.Buffer = small;
-            if (staging.Capacity != StagingBytes)
-            {
-                staging.Release();
-                staging = _pool.Rent(StagingBytes);
-            }
-        }
-        else
-        {
-            staging = _pool.Rent(StagingBytes);
-        }
-
-        _open = new JournalBatch(staging);
+        _open = batch.TryFollow(LeastStaging) ?? new JournalBatch(_pool.Rent(StagingBytes));
         _queue.Enqueue(batch);
         Place(batch);
     }
@@ -449,10 +432,10 @@ public sealed partial class DiskObjectStore
         }
 
         _writing = batch;
-        Span<byte> bytes = batch.Buffer.Span;
+        Span<byte> bytes = batch.Span;
         bytes[batch.Length..batch.PaddedLength].Clear();
         JournalFormat.WriteHeader(bytes[..batch.Length], batch, _epoch, _super.Store);
-        _device.Write(_super.RingOffset + batch.Position % _super.RingLength, batch.Buffer.Slice(0, batch.PaddedLength), durable: true, _journalCompletion);
+        _device.Write(_super.RingOffset + batch.Position % _super.RingLength, batch.Slice(batch.PaddedLength), durable: true, _journalCompletion);
     }
 
     private void OnJournalWritten(int result)
@@ -480,10 +463,16 @@ public sealed partial class DiskObjectStore
         _journaledBytes += batch.PaddedLength;
         Acknowledge(batch);
         Pump();
-        if (_journaledBytes >= CheckpointBytes || _head - _tail > JournalLimit / 2)
+        if (_head - _tail > JournalLimit / 2)
         {
             RequestCheckpoint();
         }
+        else if (_journaledBytes >= CheckpointBytes)
+        {
+            StartCheckpoint(paced: true);
+        }
+
+        FollowPace();
 
         AdvanceCheckpoint();
     }

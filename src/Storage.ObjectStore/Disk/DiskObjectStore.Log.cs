@@ -10,6 +10,7 @@ public sealed partial class DiskObjectStore
 {
     private readonly List<(ulong Log, long First)> _trimmedSegments = []; // the database has them, nobody needs them
     private readonly List<CapturedSegment> _captured = [];
+    private readonly Action<CollectionLog, CollectionLog.Segment> _forgetSegment;
     private int _nextCaptured;
 
     // What the checkpoint under way writes of a segment.
@@ -54,21 +55,10 @@ public sealed partial class DiskObjectStore
     private void TrimLog(DiskCollection collection, long keepFrom)
     {
         CollectionLog log = collection.Log;
-        long first = Math.Min(keepFrom, log.Next);
-        if (first <= log.First)
+        if (log.Trim(Math.Min(keepFrom, log.Next), _forgetSegment))
         {
-            return;
+            MarkDirty(collection);
         }
-
-        log.First = first;
-        int gone = 0;
-        while (gone < log.Segments.Count && log.Segments[gone].End <= first)
-        {
-            Forget(log, log.Segments[gone++]);
-        }
-
-        log.Segments.RemoveRange(0, gone);
-        MarkDirty(collection);
     }
 
     // The collection is removed; one of the same name begins a new log.
@@ -77,6 +67,7 @@ public sealed partial class DiskObjectStore
         foreach (CollectionLog.Segment segment in collection.Log.Segments)
         {
             Forget(collection.Log, segment);
+            segment.Drop();
         }
 
         collection.Log = new CollectionLog();
@@ -133,6 +124,7 @@ public sealed partial class DiskObjectStore
     {
         MetadataKeys.WriteLog(_key, captured.Number, captured.Segment.First);
         _changes!.Put(_key.WrittenSpan, captured.Segment.Value(captured.Count, captured.Length));
+        captured.Segment.IsAwaited = false;
         return 1 + captured.Length / 256;
     }
 

@@ -43,8 +43,12 @@ public sealed partial class DiskObjectStore : IMemoryTarget
     /// <summary>Bytes that objects' metadata takes in memory, as estimated.</summary>
     public long MetadataBytes => _recent.Count * (long)OnodeBytes + _cachedChunks * ChunkBytes;
 
-    /// <summary>Journaled bytes after which a checkpoint is made: less where memory is short, for they stay in memory until then.</summary>
-    private long CheckpointBytes => _memoryTarget == 0 ? _options.CheckpointBytes : Math.Clamp(_memoryTarget / 12, 4 << 20, _options.CheckpointBytes);
+    /// <summary>
+    /// Journaled bytes after which a checkpoint is made: less where memory is short, for they stay in memory until then, and so few that a
+    /// paced checkpoint is over before half of the journal is in use.
+    /// </summary>
+    private long CheckpointBytes => Math.Min(
+        JournalLimit / 4, _memoryTarget == 0 ? _options.CheckpointBytes : Math.Clamp(_memoryTarget / 12, 4 << 20, _options.CheckpointBytes));
 
     /// <summary>The most that may be in the journal and not yet behind a checkpoint: commits wait there rather than take memory without end.</summary>
     private long JournalLimit => _memoryTarget == 0 ? _super.RingLength : Math.Min(_super.RingLength, Math.Max(3L * BufferPool.LargestBuffer, _memoryTarget / 4));

@@ -190,6 +190,7 @@ public sealed partial class DiskObjectStore
 
         _closed = true;
         _checkpointTimer?.Cancel();
+        EndPace();
         _memoryTimer?.Cancel();
         _memoryTimer = null;
         foreach (Chunk chunk in _overlayChunks.Concat(_collecting.Skip(_nextChunk)))
@@ -372,9 +373,9 @@ public sealed partial class DiskObjectStore
         }
 
         var body = new AwaitableCompletion();
-        _device.Read(_super.RingOffset + at, batch.Buffer.Slice(0, batch.PaddedLength), body);
+        _device.Read(_super.RingOffset + at, batch.Slice(batch.PaddedLength), body);
         int result = await body.Task;
-        if (result != batch.PaddedLength || !JournalFormat.TryComplete(batch.Buffer.Span[..length], batch))
+        if (result != batch.PaddedLength || !JournalFormat.TryComplete(batch.Span[..length], batch))
         {
             batch.Release();
             Check(Math.Min(result, 0), 0, "journal read");
@@ -476,7 +477,7 @@ public sealed partial class DiskObjectStore
             {
                 piece.Kind = PieceKind.Journal;
                 piece.Batch = new JournalBatch(_pool.Rent(piece.Length)) { Durable = true, Length = piece.Length };
-                bytes.CopyTo(piece.Batch.Buffer.Span);
+                bytes.CopyTo(piece.Batch.Span);
             }
 
             overlay.Add(in piece);
@@ -518,7 +519,7 @@ public sealed partial class DiskObjectStore
         int at = JournalFormat.HeaderSize;
         for (int i = 0; i < batch.Transactions; i++)
         {
-            ReadOnlySpan<byte> rest = batch.Buffer.Span[at..batch.Length];
+            ReadOnlySpan<byte> rest = batch.Span[at..batch.Length];
             var reader = new WireReader(rest);
             int metaLength = reader.ReadInt32();
             int dataLength = reader.ReadInt32();

@@ -30,7 +30,7 @@ public sealed partial class DiskObjectStore
                         target.Clear();
                         break;
                     case PieceKind.Journal:
-                        piece.Batch!.Buffer.Span.Slice(piece.Source, piece.Length).CopyTo(target);
+                        piece.Batch!.Span.Slice(piece.Source, piece.Length).CopyTo(target);
                         break;
                     default:
                         PageBuffer page = store._pool.Rent(BlockSize);

@@ -31,6 +31,7 @@ public sealed partial class DiskObjectStore
             }
         }
 
+        list.Sort();
         return list;
     }
 

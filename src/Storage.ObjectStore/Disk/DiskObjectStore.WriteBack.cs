@@ -20,10 +20,12 @@ public sealed partial class DiskObjectStore
     private int _writeBackInFlight;
     private bool _writeBackWrote;
     private bool _writeBackRunning;
+    private readonly HashSet<int> _damagedBlocks = [];
 
-    private void BeginWriteBack()
+    private void BeginWriteBack(bool paced)
     {
         Invariant.Holds(_collecting.Count == 0 && _writeBackInFlight == 0);
+        BeginPace(paced);
         (_collecting, _overlayChunks) = (_overlayChunks, _collecting);
         _nextChunk = _nextBlock = 0;
         _writeBackWrote = false;
@@ -56,9 +58,10 @@ public sealed partial class DiskObjectStore
         }
 
         _writeBackRunning = true;
-        while (_writeBackInFlight < WriteBackDepth && _nextChunk < _collecting.Count)
+        while (_writeBackInFlight < WriteBackDepth && _nextChunk < _collecting.Count && !IsAhead)
         {
-            CollectCandidates();
+            bool mayReturn = MayReturn;
+            CollectCandidates(_isPaced && mayReturn ? PacedBlocks : WriteBackBlocks);
             if (_candidates.Count == 0)
             {
                 continue;
@@ -66,8 +69,9 @@ public sealed partial class DiskObjectStore
 
             var write = new WriteBackOperation(this, _pool.Rent(_candidates.Count * BlockSize));
             _writeBackInFlight++;
-            AddCandidates(write, inPlace: true);
-            AddCandidates(write, inPlace: false);
+            _writeBackStarted += _candidates.Count;
+            AddCandidates(write, mayReturn, inPlace: true);
+            AddCandidates(write, mayReturn, inPlace: false);
             write.Go();
         }
 
@@ -79,10 +83,10 @@ public sealed partial class DiskObjectStore
         }
     }
 
-    private void CollectCandidates()
+    private void CollectCandidates(int limit)
     {
         _candidates.Clear();
-        while (_nextChunk < _collecting.Count && _candidates.Count < WriteBackBlocks)
+        while (_nextChunk < _collecting.Count && _candidates.Count < limit)
         {
             Chunk chunk = _collecting[_nextChunk];
             if (chunk.Owner is null || chunk.OverlayMask == 0)
@@ -92,9 +96,18 @@ public sealed partial class DiskObjectStore
                 continue;
             }
 
-            while (_nextBlock < Chunk.Blocks && _candidates.Count < WriteBackBlocks)
+            while (_nextBlock < Chunk.Blocks && _candidates.Count < limit)
             {
-                if (chunk.Overlay![_nextBlock] is { } overlay && overlay.Version <= _writeBackVersion && IsSettled(overlay))
+                ulong rest = chunk.OverlayMask >> _nextBlock;
+                if (rest == 0)
+                {
+                    _nextBlock = Chunk.Blocks;
+                    break;
+                }
+
+                _nextBlock += System.Numerics.BitOperations.TrailingZeroCount(rest);
+                OverlayBlock overlay = chunk.Overlay![_nextBlock]!;
+                if (overlay.Version <= _writeBackVersion && IsSettled(overlay))
                 {
                     _candidates.Add((chunk, _nextBlock));
                 }
@@ -111,20 +124,15 @@ public sealed partial class DiskObjectStore
         }
     }
 
-    private void AddCandidates(WriteBackOperation write, bool inPlace)
+    private void AddCandidates(WriteBackOperation write, bool mayReturn, bool inPlace)
     {
-        bool mayReturn = _options.WriteBackPlace switch
-        {
-            WriteBackPlace.InPlace => true,
-            WriteBackPlace.NewSpace => false,
-            _ => _journaledBytes < CheckpointBytes / 8, // what came in since this write-back began
-        };
         foreach ((Chunk chunk, int block) in _candidates)
         {
             OverlayBlock overlay = chunk.Overlay![block]!;
             bool hasPlace = mayReturn && overlay.Home != 0 && overlay.IsInMemory;
             if (hasPlace == inPlace)
             {
+                _returned += inPlace ? 1 : 0;
                 write.Add(chunk, block, overlay, inPlace ? overlay.Home : 0);
             }
         }
@@ -174,7 +182,8 @@ public sealed partial class DiskObjectStore
             if (!_writing)
             {
                 _writing = true;
-                var damaged = new HashSet<int>();
+                HashSet<int> damaged = store._damagedBlocks;
+                damaged.Clear();
                 bool good = _patches.Apply(buffer.Span, damaged) && !_readFailed;
                 if (!store._closed)
                 {

@@ -28,13 +28,13 @@ public sealed partial class DiskObjectStore : IObjectStore, IStoreView, IDisposa
     private readonly Superblock _super;
     private readonly SpaceMap _space;
     private readonly TransactionCheck _check;
-    private readonly SortedDictionary<CollectionId, DiskCollection> _collections = [];
+    private readonly Dictionary<CollectionId, DiskCollection> _collections = [];
     private readonly HashSet<DiskCollection> _dirtyCollections = [];
     private List<(ulong Number, int Chunks, ulong Omap)> _graveyard = [];
     private readonly WireWriter _key = new();
     private List<Onode> _dirty = [];
     private List<uint> _freed = []; // units whose last reference went since the last checkpoint began
-    private readonly LinkedItems<Onode> _recent = new(); // the least recently used one first
+    private readonly LinkedItems<Onode> _recent = new(); // in the order in which they come by for eviction
     private ulong _lastNumber;
     private long _overlayBlocks;
     private DiskCollection? _lastCollection;
@@ -53,6 +53,7 @@ public sealed partial class DiskObjectStore : IObjectStore, IStoreView, IDisposa
         _check = new TransactionCheck(this);
         _journalCompletion = new JournalCompletion(this);
         _pump = _ => Pump();
+        _forgetSegment = Forget;
         _open = new JournalBatch(_pool.Rent(StagingBytes));
         StartMemory();
     }
@@ -109,12 +110,7 @@ public sealed partial class DiskObjectStore : IObjectStore, IStoreView, IDisposa
     {
         if (collection.Onodes.TryGetValue(id, out Onode? onode))
         {
-            if (onode != _recent.Last)
-            {
-                _recent.Remove(onode);
-                _recent.Add(onode);
-            }
-
+            onode.WasUsed = true;
             return onode;
         }
 
@@ -143,15 +139,15 @@ public sealed partial class DiskObjectStore : IObjectStore, IStoreView, IDisposa
         return onode;
     }
 
-    // Looks at a few of the oldest only; those that cannot go yet move to the front and come by again. Never takes the
-    // newest ones, which the running transaction may be holding.
+    // Looks at a few only; those that cannot go yet, or were used since they last came by, come by again. So what the running
+    // transaction holds stays: it was used just now, and a round is longer than all that one step of it looks up.
     private void Evict()
     {
-        for (int i = 0; i < 8 && MetadataBytes > _metadataBudget && _recent.Count > 64; i++)
+        for (int i = 0; i < 16 && MetadataBytes > _metadataBudget && _recent.Count > 64; i++)
         {
             Onode victim = _recent.First!;
             _recent.Remove(victim);
-            if (victim.IsEvictable)
+            if (victim.IsEvictable && !victim.WasUsed)
             {
                 victim.Collection.Onodes.Remove(victim.Id);
                 foreach (Chunk? chunk in victim.Chunks)
@@ -161,6 +157,7 @@ public sealed partial class DiskObjectStore : IObjectStore, IStoreView, IDisposa
             }
             else
             {
+                victim.WasUsed = false;
                 _recent.Add(victim);
             }
         }

@@ -7,11 +7,29 @@ namespace Storage.ObjectStore.Disk;
 /// Transactions that go to the journal in one write. Its memory doubles as the cache of the small writes in it: overlay
 /// blocks point here until they are written to their place, each holding a reference. Loop only.
 /// </summary>
-internal sealed class JournalBatch(PageBuffer buffer)
+/// <remarks>
+/// Batches lie one behind the other in one buffer, each at a page of its own and with a reference on it, so that nothing is copied
+/// when one is closed and the next begins.
+/// </remarks>
+internal sealed class JournalBatch(PageBuffer buffer, int start = 0)
 {
     private readonly List<(IStoreCompletion? Completion, ulong Token)> _waiting = [];
 
-    public PageBuffer Buffer { get; set; } = buffer;
+    /// <summary>Its memory: from its header to the end of the buffer.</summary>
+    public Span<byte> Span => buffer.Span[start..];
+
+    /// <summary>Bytes that it can hold.</summary>
+    public int Capacity => buffer.Capacity - start;
+
+    /// <summary>Its first bytes.</summary>
+    public BufferSegment Slice(int length) => buffer.Slice(start, length);
+
+    /// <summary>A batch in the memory behind this one, which gets no more; null if there is little left.</summary>
+    public JournalBatch? TryFollow(int leastCapacity)
+    {
+        int next = start + PaddedLength;
+        return buffer.Capacity - next >= leastCapacity ? new JournalBatch(buffer.Retain(), next) : null;
+    }
 
     /// <summary>Bytes used, from the header on.</summary>
     public int Length { get; set; } = JournalFormat.HeaderSize;
@@ -46,7 +64,7 @@ internal sealed class JournalBatch(PageBuffer buffer)
         Invariant.Holds(References > 0);
         if (--References == 0)
         {
-            Buffer.Release();
+            buffer.Release();
         }
     }
 }

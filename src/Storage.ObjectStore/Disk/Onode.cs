@@ -46,7 +46,10 @@ internal sealed class Onode(DiskCollection collection, ObjectId id) : ILinked<On
     /// <summary>The checkpoint that takes along its last coming or going.</summary>
     public long UnsettledGeneration { get; set; }
 
-    // Order of the cache, the least recently used one first.
+    /// <summary>Looked up again since it came into the cache, or since it came by for eviction.</summary>
+    public bool WasUsed { get; set; }
+
+    // Order in which the cache's entries come by for eviction.
     public Onode? Previous { get; set; }
 
     public Onode? Next { get; set; }

@@ -11,7 +11,7 @@ internal sealed partial class PlacementGroup
     private static readonly TimeSpan s_askAgain = TimeSpan.FromSeconds(5);
 
     // Primary only. Everybody who was asked in this interval, ordered by number so that nothing depends on arrival.
-    private readonly SortedDictionary<OsdId, PeerState> _peers = [];
+    private readonly OsdTable<PeerState> _peers = new();
     private readonly List<OsdId> _blockedBy = [];
     private OsdId _authority = OsdId.None;
     private OsdId[] _wanted = [];

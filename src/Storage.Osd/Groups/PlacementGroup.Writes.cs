@@ -32,7 +32,7 @@ internal sealed partial class PlacementGroup
     private readonly record struct DeferredReply(PgVersion After, ClientOperation Operation, ResultCode Result, PgVersion Version, int StepCount, byte[] Steps, BufferSegment[] Data);
 
     // A write that this full disk could not take yet; those after it wait too.
-    private sealed record StalledWrite(OsdId Primary, Epoch Interval, PgLogEntry Entry, bool WithData, ulong[] Behind, PgVersionAndCounts Counts, Transaction Transaction);
+    private readonly record struct StalledWrite(OsdId Primary, Epoch Interval, PgLogEntry Entry, bool WithData, ulong[] Behind, PgVersionAndCounts Counts, Transaction Transaction);
 
     private void RunWrite(ClientOperation operation)
     {
@@ -469,7 +469,7 @@ internal sealed partial class PlacementGroup
         _writing.Clear();
         _committedTo = PgVersion.Zero;
         _localDurable = PgVersion.Zero;
-        while (_stalled.TryDequeue(out StalledWrite? stalled))
+        while (_stalled.TryDequeue(out StalledWrite stalled))
         {
             stalled.Transaction.Clear();
         }
@@ -547,7 +547,7 @@ internal sealed partial class PlacementGroup
         }
 
         var write = new StalledWrite(from, Interval, entry, withData, behind, counts, transaction);
-        if (_stalled.Count > 0 || !TryApply(write))
+        if (_stalled.Count > 0 || !TryApply(in write))
         {
             _host.Reached(RarePath.ReplicaWriteStalled);
             _stalled.Enqueue(write);
@@ -557,7 +557,7 @@ internal sealed partial class PlacementGroup
     private static bool IsOf(ObjectId head, ObjectId? id) =>
         id is not null && id.Hash == head.Hash && id.Name.Length > 0 && string.Equals(id.Name, head.Name, StringComparison.Ordinal);
 
-    private bool TryApply(StalledWrite write)
+    private bool TryApply(in StalledWrite write)
     {
         if (write.Entry.IsLost)
         {
@@ -613,7 +613,7 @@ internal sealed partial class PlacementGroup
 
     private void RetryStalledWrites()
     {
-        while (_stalled.TryPeek(out StalledWrite? write) && TryApply(write))
+        while (_stalled.TryPeek(out StalledWrite write) && TryApply(in write))
         {
             _stalled.Dequeue();
         }

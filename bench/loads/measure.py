@@ -1,0 +1,96 @@
+"""Runs fio and counts what the daemons spent meanwhile."""
+import json
+import os
+import subprocess
+
+TICK = os.sysconf("SC_CLK_TCK")
+
+# name, name of the same load in the peer's scripts (or None), fio arguments
+LOADS = [
+    ("4k randwrite QD1", "randwrite_4k_qd1", ["--rw=randwrite", "--bs=4k", "--iodepth=1"]),
+    ("4k randwrite QD32", "randwrite_4k_qd32", ["--rw=randwrite", "--bs=4k", "--iodepth=32"]),
+    ("4k randread QD1", "randread_4k_qd1", ["--rw=randread", "--bs=4k", "--iodepth=1"]),
+    ("4k randread QD32", "randread_4k_qd32", ["--rw=randread", "--bs=4k", "--iodepth=32"]),
+    ("4k seqwrite QD32", None, ["--rw=write", "--bs=4k", "--iodepth=32"]),
+    ("70/30 mix QD32", "mixed70_4k_qd32", ["--rw=randrw", "--rwmixread=70", "--bs=4k", "--iodepth=32"]),
+    ("1M seqwrite QD8", "seqwrite_1m_qd8", ["--rw=write", "--bs=1m", "--iodepth=8"]),
+    ("1M seqread QD8", "seqread_1m_qd8", ["--rw=read", "--bs=1m", "--iodepth=8"]),
+]
+
+
+def usage(pid):
+    """User and system CPU seconds, context switches, bytes written and resident bytes of a process."""
+    with open(f"/proc/{pid}/stat") as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    switches = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        try:
+            with open(f"/proc/{pid}/task/{task}/status") as f:
+                switches += sum(int(line.split()[1]) for line in f if "ctxt_switches" in line)
+        except FileNotFoundError:
+            pass  # a thread that has ended
+    with open(f"/proc/{pid}/io") as f:
+        written = int([line.split()[1] for line in f if line.startswith("write_bytes")][0])
+    return {"user": int(fields[11]) / TICK, "system": int(fields[12]) / TICK, "switches": switches,
+            "written": written, "resident": int(fields[21]) * os.sysconf("SC_PAGE_SIZE")}
+
+
+def machine():
+    """Ticks that the machine was busy, and all its ticks."""
+    with open("/proc/stat") as f:
+        ticks = [int(x) for x in f.readline().split()[1:9]]
+    return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
+
+
+def fio(uri, size, words, extra):
+    command = ["fio", "--name=job", "--ioengine=nbd", f"--uri={uri}", f"--size={size}", "--randrepeat=0", "--norandommap",
+               "--output-format=json", "--percentile_list=50:99:99.9", *words, *extra]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"fio failed: {done.stderr.strip() or done.stdout.strip()}")
+    return json.loads(done.stdout[done.stdout.index("{"):])["jobs"][0]
+
+
+def run(cluster, words, seconds, size):
+    """One load on a cluster: what fio saw, and what each daemon spent per operation."""
+    before = {name: usage(pid) for name, pid in cluster.daemons.items()}
+    busy, ticks = machine()
+    job = fio(cluster.uri, size, words, ["--time_based", f"--runtime={seconds}"])
+    busy_after, ticks_after = machine()
+    after = {name: usage(pid) for name, pid in cluster.daemons.items()}
+    sides = [job[side] for side in ("read", "write") if job[side]["total_ios"] > 0]
+    operations = sum(side["total_ios"] for side in sides)
+    bytes_moved = sum(side["io_bytes"] for side in sides)
+    written = job["write"]["io_bytes"]
+    slower = max(sides, key=lambda side: side["clat_ns"]["percentile"]["99.000000"])  # of a mix, what hurts
+    result = {
+        "iops": sum(side["iops"] for side in sides),
+        "mb_s": sum(side["bw_bytes"] for side in sides) / 1e6,
+        "mean_ms": sum(side["clat_ns"]["mean"] * side["total_ios"] for side in sides) / operations / 1e6,
+        "p99_ms": slower["clat_ns"]["percentile"]["99.000000"] / 1e6,
+        "p999_ms": slower["clat_ns"]["percentile"]["99.900000"] / 1e6,
+        "max_ms": max(side["clat_ns"]["max"] for side in sides) / 1e6,
+        "operations": operations,
+        "bytes": bytes_moved,
+        "daemons": {},
+    }
+    spent = 0.0
+    for name in cluster.daemons:
+        change = {key: after[name][key] - before[name][key] for key in after[name]}
+        spent += change["user"] + change["system"]
+        result["daemons"][name] = {
+            "user_us_per_op": change["user"] * 1e6 / operations,
+            "system_us_per_op": change["system"] * 1e6 / operations,
+            "cpu_us_per_op": (change["user"] + change["system"]) * 1e6 / operations,
+            "switches_per_op": change["switches"] / operations,
+            "written_per_byte": change["written"] / written if written else 0.0,
+            "resident_mib": after[name]["resident"] / 2**20,
+        }
+    osds = [figures for name, figures in result["daemons"].items() if name.startswith("osd")]
+    for key in ("cpu_us_per_op", "switches_per_op", "written_per_byte"):
+        result["osd_" + key] = sum(figures[key] for figures in osds)
+        result["all_" + key] = sum(figures[key] for figures in result["daemons"].values())
+    # What others on the machine took: absolute figures of a run beside them say little.
+    result["others_cpu_percent"] = max(0.0, 100 * ((busy_after - busy) - (spent + job["usr_cpu"] / 100 * seconds + job["sys_cpu"] / 100 * seconds) * TICK)
+                                       / (ticks_after - ticks))
+    return result
