@@ -3,9 +3,10 @@ using System.Globalization;
 using Storage.Cluster;
 using Storage.Crush;
 using Storage.Crush.Editing;
+using Storage.Scale.Bench;
 
 // What a large cluster's map costs: sizes of the whole map and of one increment, time to pack, unpack and apply, and to place every PG
-// anew after one OSD went down, out or came back.
+// anew after one OSD went down, out or came back; and what a monitor costs to which all of them are subscribed.
 //
 //     scale-bench [--osds 10000] [--pgs 262144] [--export FILE]     (FILE: the CRUSH map's text form, for crushtool --test beside it)
 int osds = Option("--osds", 10_000);
@@ -25,7 +26,7 @@ if (Array.IndexOf(args, "--export") is >= 0 and int at)
     File.WriteAllText(args[at + 1], crush.DecompileText());
 }
 
-ClusterMap map = ClusterMap.Create(Guid.NewGuid(), 1, [], crush);
+ClusterMap map = ClusterMap.Create(Guid.NewGuid(), 1, [MonitorLoad.Self], crush);
 var founding = new ClusterMapIncrement { Epoch = map.Epoch.Next };
 for (int i = 0; i < osds; i++)
 {
@@ -52,6 +53,7 @@ for (int i = 0; i < 2; i++)
     map = fresh;
 }
 
+new MonitorLoad(map, osds).Run();
 Change("one OSD goes down", osd => osd with { IsUp = false });
 Change("it is marked out", osd => osd with { Weight = 0 });
 Change("it comes back and in: every PG is chosen anew", osd => osd with { IsUp = true, Weight = OsdInfo.FullWeight });

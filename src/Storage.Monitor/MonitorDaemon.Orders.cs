@@ -82,6 +82,11 @@ public sealed partial class MonitorDaemon
             reply(RpcStatus.Ok, result);
         }
 
+        if (argument >= 0 && groups.FirstOrDefault(group => !_state.Map.Locate(group).Acting.Contains(new OsdId(argument))) is { Pool: > 0 } stranger)
+        {
+            throw new RpcException(StatusCode.InvalidArgument, $"osd.{argument} holds no copy of pg {stranger}, which is on {string.Join(", ", _state.Map.Locate(stranger).Acting)}");
+        }
+
         foreach (PgId group in groups)
         {
             OsdId primary = _state.Map.Locate(group).Primary;

@@ -175,6 +175,17 @@ internal sealed partial class AdminChanges
             throw new ArgumentException($"there is no '{move.Name}' in the CRUSH map");
         }
 
+        // A bucket that comes into being below a known one takes data as before; a root of its own takes none, and a typing error would empty the item.
+        if (location.FirstOrDefault(above => above.Type == "root" && !crush.TryGetItemId(above.Name, out _)) is { Name: { } root })
+        {
+            throw new ArgumentException($"there is no root '{root}'; add it first (osd crush add-bucket {root} root)");
+        }
+
+        if (!Array.Exists(location, above => crush.TryGetItemId(above.Name, out _)))
+        {
+            throw new ArgumentException($"there is none of {string.Join(", ", location.Select(above => $"{above.Type}={above.Name}"))}; add it first (osd crush add-bucket)");
+        }
+
         return item < 0
             ? crush.WithMovedBucket(move.Name, location)
             : crush.WithDevice(item, move.Name, crush.ContainsDevice(item) ? crush.GetDeviceWeight(item) / (double)CrushMap.WeightOne : 1, null, location);
@@ -187,6 +198,11 @@ internal sealed partial class AdminChanges
         if (request.Code.Length is 0 or > 64 || request.Code.Any(c => !char.IsAsciiLetterUpper(c) && !char.IsAsciiDigit(c) && c != '_'))
         {
             throw new RpcException(StatusCode.InvalidArgument, $"'{request.Code}' is no code of a health check (as in OSD_DOWN)");
+        }
+
+        if (!HealthReport.Codes.Contains(request.Code, StringComparer.Ordinal))
+        {
+            throw new RpcException(StatusCode.InvalidArgument, $"there is no health check '{request.Code}'; there are {string.Join(", ", HealthReport.Codes)}");
         }
 
         SetMute(request.Code, draft => request.DurationSeconds == 0 ? 0 : draft.UnixMilliseconds + request.DurationSeconds * 1000L, reply);

@@ -446,7 +446,9 @@ internal sealed partial class AdminChanges(MapLeader leader, Func<TimeSpan> cloc
         }
         catch (Exception e) when (e is ArgumentException or CrushFormatException)
         {
-            return change.Refuse(StatusCode.InvalidArgument, "CRUSH map: " + e.Message);
+            // The parameter's name means nothing to an operator.
+            string text = e is ArgumentException { ParamName: { } parameter } ? e.Message.Replace($" (Parameter '{parameter}')", "", StringComparison.Ordinal) : e.Message;
+            return change.Refuse(StatusCode.InvalidArgument, "CRUSH map: " + text);
         }
     }
 }

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Storage.Cluster;
+using Storage.Coding;
 using Storage.Messaging;
 using Storage.Monitor.Core;
 
@@ -10,6 +11,14 @@ public static class HealthReport
 {
     private const int MostDetails = 50;
     private const long ManyRepairs = 10;
+
+    /// <summary>Codes of all checks that there are, in order.</summary>
+    public static IReadOnlyList<string> Codes { get; } =
+    [
+        "MON_CLOCK_SKEW", "MON_DOWN", "OBJECT_UNFOUND", "OSDMAP_FLAGS", "OSD_BACKFILLFULL", "OSD_DOWN", "OSD_FULL", "OSD_NEARFULL", "OSD_OUT", "OSD_READ_ERRORS",
+        "OSD_SCRUB_ERRORS", "OSD_TOO_MANY_REPAIRS", "PG_AVAILABILITY", "PG_BACKFILL_FULL", "PG_DAMAGED", "PG_DEGRADED", "PG_RECOVERY_FULL", "POOL_FULL", "POOL_NEARFULL",
+        "POOL_NO_REDUNDANCY", "POOL_TOO_FEW_PGS", "SLOW_OPS", "TOO_FEW_OSDS",
+    ];
 
     /// <summary>All checks.</summary>
     /// <param name="state">The replicated state.</param>
@@ -193,6 +202,7 @@ public static class HealthReport
             return;
         }
 
+        Invariant.Holds(Codes.Contains(code, StringComparer.Ordinal), "a check that can be muted");
         string[] more = affected.Length > MostDetails ? [$"and {affected.Length - MostDetails} more"] : [];
         findings.Add(new HealthFinding(code, level, summary, affected.Length, [.. affected.Take(MostDetails), .. more, "what to do: " + remedy]));
     }

@@ -331,4 +331,22 @@ public class MaintenanceTests
         core.Admin("PoolSet", new PoolSetRequest { Name = "p", Key = "size", Value = "1", Confirmed = true });
         Assert.Equal((1, 1), (core.Map.FindPool("p")!.Size, core.Map.FindPool("p")!.MinSize));
     }
+
+    [Fact]
+    public void TypingErrorsNeitherMoveDataNorMuteAnything()
+    {
+        var core = new CoreHarness(osds: 3, hosts: 3);
+        foreach (KeyValuePair<string, string> where in new[] { KeyValuePair.Create("root", "nowhere"), KeyValuePair.Create("host", "nobody") })
+        {
+            var move = new CrushEditRequest { Move = new CrushMove { Name = "osd.0" } };
+            move.Move.Location.Add(where.Key, where.Value);
+            RpcStatus refused = core.Admin("CrushEdit", move).Status;
+            Assert.Equal(StatusCode.InvalidArgument, refused.Code);
+            Assert.Contains("add-bucket", refused.Message, StringComparison.Ordinal);
+        }
+
+        var bucket = new CrushEditRequest { AddBucket = new CrushBucketAdd { Name = "r", Type = "rock" } };
+        Assert.DoesNotContain("Parameter", core.Admin("CrushEdit", bucket).Status.Message, StringComparison.Ordinal);
+        Assert.Equal(StatusCode.InvalidArgument, Assert.Throws<RpcException>(() => core.Admin("HealthMute", new HealthMuteRequest { Code = "NONSENSE" })).Status.Code);
+    }
 }
