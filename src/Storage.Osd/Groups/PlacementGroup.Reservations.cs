@@ -42,6 +42,9 @@ internal sealed partial class PlacementGroup
 
         public int Next;
 
+        /// <summary>All who were asked in this interval. To those who are no targets now the slot was given back, or is being.</summary>
+        public readonly List<OsdId> Asked = [];
+
         public bool IsGranted => Stage == ReservationStage.Granted;
     }
 
@@ -146,6 +149,11 @@ internal sealed partial class PlacementGroup
 
     private void SendReserve(OsdId target, Reservation reservation)
     {
+        if (!reservation.Asked.Contains(target))
+        {
+            reservation.Asked.Add(target);
+        }
+
         WireWriter body = Begin();
         body.WriteByte((byte)reservation.Kind);
         body.WriteInt32(reservation.Priority);
@@ -163,15 +171,20 @@ internal sealed partial class PlacementGroup
         {
             for (int i = 0; i <= reservation.Next && i < reservation.Targets.Count; i++)
             {
-                WireWriter body = Begin();
-                body.WriteByte((byte)reservation.Kind);
-                _host.Send(reservation.Targets[i], OsdMessageType.ReleaseReservation, body);
+                SendRelease(reservation.Targets[i], reservation);
             }
         }
 
         reservation.Stage = ReservationStage.None;
         reservation.Targets.Clear();
         _host.ReleaseSlot(this, reservation.Kind, remote: false);
+    }
+
+    private void SendRelease(OsdId target, Reservation reservation)
+    {
+        WireWriter body = Begin();
+        body.WriteByte((byte)reservation.Kind);
+        _host.Send(target, OsdMessageType.ReleaseReservation, body);
     }
 
     private void SuspendTooFull(Reservation reservation)
@@ -211,6 +224,10 @@ internal sealed partial class PlacementGroup
             if (reservation.Stage == ReservationStage.WaitsForTarget && reservation.Targets[reservation.Next] == peer)
             {
                 SendReserve(peer, reservation);
+            }
+            else if (reservation.Asked.Contains(peer) && !reservation.Targets.Contains(peer))
+            {
+                SendRelease(peer, reservation); // the last one may be lost, and others wait for the slot
             }
         }
     }
@@ -324,6 +341,7 @@ internal sealed partial class PlacementGroup
             }
 
             Reservation reservation = ReservationOf(kind);
+            reservation.Asked.Clear();
             if (reservation.Stage != ReservationStage.None)
             {
                 reservation.Stage = ReservationStage.None;

@@ -25,6 +25,48 @@ public sealed class RecoveryTests
         return cluster;
     }
 
+    // The connection on which a slot was given back breaks before that arrives.
+    [Fact]
+    public void ASlotWhoseReleaseWasLostIsGivenBackOnTheNextConnection()
+    {
+        var cluster = new OsdCluster(3);
+        cluster.WaitClean();
+        Assert.Equal(ResultCode.Ok, cluster.Write("object", new byte[1000]));
+        OsdId[] acting = [.. cluster.Monitor.Map.Locate(cluster.Group).Acting];
+        int member = acting[2].Value;
+        (string primary, string target) = ($"host{acting[0].Value}", $"host{member}");
+        cluster.Crash(member);
+        cluster.RunUntil(() => !cluster.Monitor.Map.IsUp(acting[2]), "it is down");
+        for (int i = 0; i < 30; i++)
+        {
+            Assert.Equal(ResultCode.Ok, cluster.Write($"object{i}", new byte[1000]));
+        }
+
+        cluster.Start(member);
+        StepUntil(HoldsSlot);
+        StepUntil(() => cluster.Daemon(member).FindGroup(cluster.Group)!.Missing.Count == 0);
+        cluster.Network.Options.BreakAfter = TimeSpan.FromSeconds(2);
+        cluster.Network.Block(primary, target);
+        cluster.RunUntil(() => cluster.StateOf(cluster.Group) == "active+clean", "recovered");
+        Assert.True(HoldsSlot());
+        cluster.RunFor(4);
+        Assert.True(HoldsSlot());
+        cluster.Network.Unblock(primary, target);
+        cluster.RunUntil(() => !HoldsSlot(), "the slot is free", 5);
+        cluster.WaitClean();
+
+        bool HoldsSlot() => cluster.Daemon(member).FindGroup(cluster.Group) is { } group && ((IPlacementGroupHost)cluster.Daemon(member)).HoldsSlot(group, SlotKind.Recovery, remote: true);
+
+        void StepUntil(Func<bool> condition)
+        {
+            for (int i = 0; !condition(); i++)
+            {
+                Assert.True(i < 1_000_000, "in time");
+                cluster.Loop.RunFor(TimeSpan.FromMicroseconds(50));
+            }
+        }
+    }
+
     private static string[] States(OsdCluster cluster) => [.. Enumerable.Range(0, Groups).Select(seed => cluster.StateOf(new PgId(OsdCluster.Pool, (uint)seed)))];
 
     private static void Replace(OsdCluster cluster, int osd)
