@@ -85,13 +85,17 @@ internal sealed class ObjectWorkload
         }
     }
 
-    /// <summary>Removes every object that a listing of the pool shows.</summary>
+    /// <summary>Removes the objects that a listing of the pool shows.</summary>
+    /// <param name="prefix">What their names begin with; empty for all.</param>
     /// <returns>When all are gone.</returns>
-    public async Task RemoveAllAsync()
+    public async Task RemoveListedAsync(string prefix)
     {
         await foreach (ObjectId id in _client.EnumerateObjectsAsync(_pool, CancellationToken.None))
         {
-            await RemoveAsync(id.Name);
+            if (id.Name.StartsWith(prefix, StringComparison.Ordinal))
+            {
+                await RemoveAsync(id.Name);
+            }
         }
     }
 
