@@ -15,6 +15,12 @@ public sealed record ClientOptions
     /// one is asked. Short, because asking another costs little.</summary>
     public TimeSpan MonitorPatience { get; init; } = TimeSpan.FromSeconds(4);
 
+    /// <summary>How often the monitor is asked for a sign of life while calls wait. Default 1 s.</summary>
+    public TimeSpan MonitorPing { get; init; } = TimeSpan.FromSeconds(1);
+
+    /// <summary>A monitor that gives none for this long, or does not let itself be connected, is left for the next. Default 2 s.</summary>
+    public TimeSpan MonitorSilence { get; init; } = TimeSpan.FromSeconds(2);
+
     /// <summary>First pause before dialling again; it doubles up to <see cref="LongestRetry"/>.</summary>
     public TimeSpan FirstRetry { get; init; } = TimeSpan.FromMilliseconds(50);
 

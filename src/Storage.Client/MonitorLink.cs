@@ -13,6 +13,7 @@ internal sealed class MonitorLink(ObjectClient client, ClientOptions options, Ra
     private IConnection? _connection;
     private ILoopTimer? _timer;
     private TimeSpan _pause;
+    private bool _pinged;
     private int _next = -1;
     private bool _open;
     private bool _closed;
@@ -33,7 +34,7 @@ internal sealed class MonitorLink(ObjectClient client, ClientOptions options, Ra
         _next = _next < 0 ? random.Next(_addresses.Count) : (_next + 1) % _addresses.Count;
         _open = false;
         _connection = client.Transport.Connect(_addresses[_next], this);
-        _timer = client.Loop.Schedule(options.MonitorPatience, static l => ((MonitorLink)l!).OnPatienceEnded(), this);
+        _timer = client.Loop.Schedule(options.MonitorSilence, static l => ((MonitorLink)l!).OnNotConnected(), this);
     }
 
     /// <summary>Asks the monitor for what is missing since our map.</summary>
@@ -72,11 +73,47 @@ internal sealed class MonitorLink(ObjectClient client, ClientOptions options, Ra
 
         _open = true;
         Subscribe();
+        WatchLife();
+    }
+
+    // While calls wait, a monitor that hangs or was cut off must be left before an OSD that went with it is marked down: it sends no map.
+    private void WatchLife()
+    {
+        _timer?.Cancel();
+        _timer = client.Loop.Schedule(_pinged ? options.MonitorSilence : options.MonitorPing, static l => ((MonitorLink)l!).OnLifeDue(), this);
+    }
+
+    private void OnLifeDue()
+    {
+        if (_pinged)
+        {
+            Rotate();
+            return;
+        }
+
+        if (client.Map is null || client.OperationsPending > 0)
+        {
+            _pinged = true;
+            _connection!.Send(MessageType.MonitorPing, [1]);
+        }
+
+        WatchLife();
     }
 
     public void OnMessage(IConnection connection, in Message message)
     {
-        if (ReferenceEquals(connection, _connection) && message.Type == MessageType.MapUpdate)
+        if (!ReferenceEquals(connection, _connection))
+        {
+            return;
+        }
+
+        if (_pinged)
+        {
+            _pinged = false;
+            WatchLife();
+        }
+
+        if (message.Type == MessageType.MapUpdate)
         {
             _pause = TimeSpan.Zero;
             client.OnMapUpdate(MapUpdate.Decode(message.Body));
@@ -100,13 +137,9 @@ internal sealed class MonitorLink(ObjectClient client, ClientOptions options, Ra
         _timer = client.Loop.Schedule(_pause, static l => ((MonitorLink)l!).Dial(), this);
     }
 
-    private void OnPatienceEnded()
+    private void OnNotConnected()
     {
-        // A monitor whose map is as old as ours has nothing to send; one that gives no first map is of no use.
-        if (!_open || client.Map is null)
-        {
-            Rotate();
-        }
+        Rotate();
     }
 
     private void Drop()
@@ -115,6 +148,7 @@ internal sealed class MonitorLink(ObjectClient client, ClientOptions options, Ra
         IConnection? connection = _connection;
         _connection = null;
         _open = false;
+        _pinged = false;
         connection?.Close();
     }
 }

@@ -111,6 +111,9 @@ public sealed partial class MonitorDaemon
                 session.Sent = MapSubscribe.Decode(body).Have;
                 SendMap(session);
                 break;
+            case MessageType.MonitorPing:
+                session.Connection?.Send(MessageType.MonitorPong, [1]);
+                break;
             case MessageType.OsdBoot or MessageType.OsdFailure or MessageType.OsdAlive or MessageType.PgTempRequest
                 or MessageType.OsdStatistics or MessageType.OsdStopping when session.Peer.Kind == EntityKind.Osd:
                 Submit(new MonitorForward(session.Peer, type, body.ToArray()), mayForward: true);

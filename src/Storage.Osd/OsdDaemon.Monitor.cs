@@ -55,6 +55,10 @@ public sealed partial class OsdDaemon
     {
         private static readonly TimeSpan s_retry = TimeSpan.FromMilliseconds(200);
         private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(5);
+
+        // A monitor that hangs or was cut off must be left before the grace of an OSD that went with it has passed: reports to it are lost.
+        private static readonly TimeSpan s_pingEvery = TimeSpan.FromSeconds(1);
+        private static readonly TimeSpan s_silence = TimeSpan.FromSeconds(2);
         private static readonly TimeSpan s_longestBootDelay = TimeSpan.FromSeconds(30);
         private static readonly TimeSpan s_longestProof = TimeSpan.FromSeconds(30);
 
@@ -62,6 +66,9 @@ public sealed partial class OsdDaemon
         private bool _open;
         private int _next = -1;
         private TimeSpan _askedAt = TimeSpan.MaxValue;
+        private TimeSpan _dialledAt;
+        private TimeSpan _heardAt;
+        private TimeSpan? _pingedAt;
         private TimeSpan _bootAt;
         private TimeSpan _bootDelay;
         private TimeSpan _lastBoot = TimeSpan.FromDays(-1);
@@ -83,6 +90,7 @@ public sealed partial class OsdDaemon
                 .Where(address => !address.IsNone).Distinct()];
             _next = _next < 0 ? daemon._random.Next(addresses.Count) : (_next + 1) % addresses.Count;
             _open = false;
+            _dialledAt = daemon._loop.Now;
             _connection = daemon._transport.Connect(addresses[_next], this);
         }
 
@@ -152,7 +160,16 @@ public sealed partial class OsdDaemon
                 TryBoot();
             }
 
-            if (_open && _askedAt != TimeSpan.MaxValue && now - _askedAt > s_patience)
+            if (_open && _pingedAt is null && now - _heardAt >= s_pingEvery)
+            {
+                _pingedAt = now;
+                Send(MessageType.MonitorPing, [1]);
+            }
+
+            bool isSilent = _open
+                ? (_askedAt != TimeSpan.MaxValue && now - _askedAt > s_patience) || now - _pingedAt > s_silence
+                : _connection is not null && now - _dialledAt > s_silence;
+            if (isSilent)
             {
                 _askedAt = TimeSpan.MaxValue;
                 IConnection silent = _connection!;
@@ -175,6 +192,8 @@ public sealed partial class OsdDaemon
             }
 
             _open = true;
+            _heardAt = daemon._loop.Now;
+            _pingedAt = null;
             Subscribe();
             TryBoot();
             daemon._statisticsDue = true;
@@ -187,8 +206,16 @@ public sealed partial class OsdDaemon
                 return;
             }
 
+            if (ReferenceEquals(connection, _connection))
+            {
+                _heardAt = daemon._loop.Now;
+                _pingedAt = null;
+            }
+
             switch (message.Type)
             {
+                case MessageType.MonitorPong:
+                    break;
                 case MessageType.MapUpdate:
                     _askedAt = TimeSpan.MaxValue;
                     daemon.HandleMapUpdate(MapUpdate.Decode(message.Body));

@@ -9,6 +9,12 @@ public enum MessageType : ushort
     /// <summary>Monitor or OSD → any: <see cref="MapUpdate"/>.</summary>
     MapUpdate = 0x101,
 
+    /// <summary>Node → monitor: are you there? Body: version u8. One that does not answer is left for the next.</summary>
+    MonitorPing = 0x102,
+
+    /// <summary>The answer; body: version u8.</summary>
+    MonitorPong = 0x103,
+
     /// <summary>OSD → monitor: <see cref="OsdBoot"/>.</summary>
     OsdBoot = 0x110,
 

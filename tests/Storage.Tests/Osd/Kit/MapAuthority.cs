@@ -89,6 +89,9 @@ public sealed class MapAuthority : IConnectionHandler
 
                 SendMaps(connection, MapSubscribe.Decode(message.Body).Have);
                 break;
+            case MessageType.MonitorPing:
+                connection.Send(MessageType.MonitorPong, [1]);
+                break;
             case MessageType.OsdBoot:
                 Boot(OsdBoot.Decode(message.Body));
                 break;
