@@ -35,6 +35,24 @@ public static class MutationTargets
     {
         [Mutation.LockOwnerNotFenced] = "locks",
         [Mutation.LockTakenWithoutFence] = "locks",
+        [Mutation.RaftCommitsOlderTerms] = "elections",
+        [Mutation.RaftReadsBeforeOwnEntry] = "elections",
+        [Mutation.RaftReadsWithoutQuorum] = "elections",
+        [Mutation.RaftTruncatesOnStaleAppend] = "elections",
+        [Mutation.MonitorConfirmsLostChanges] = "elections",
+        [Mutation.MonitorReadsLocally] = "elections",
+        [Mutation.LeaseCountedFromAnswer] = "leases",
+        [Mutation.PromiseForgottenAtRestart] = "leases",
+        [Mutation.SplitLeavesObjects] = "pools",
+        [Mutation.SplitKeepsForeignLog] = "pools",
+        [Mutation.SplitForgetsDuplicates] = "pools",
+        [Mutation.CloneForgotten] = "snapshots",
+        [Mutation.TrimsLiveClone] = "snapshots",
+        [Mutation.SnapSetNotReplicated] = "snapshots",
+        [Mutation.SnapshotIndexNotReplicated] = "snapshots",
+        [Mutation.SchedulerStarvesTrim] = "snapshots",
+        [Mutation.ScrubTrustsMinority] = "disks",
+        [Mutation.ScrubFindsNothing] = "disks",
     };
 
     /// <summary>One for each mutation, in their order. Nearly all run in the default mix: so do those that nobody has thought of.</summary>

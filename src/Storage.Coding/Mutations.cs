@@ -205,6 +205,39 @@ public enum Mutation
     /// <summary>Damaged blocks are read as data.</summary>
     StoreIgnoresChecksums,
 
+    /// <summary>The first write after a snapshot does not keep what was there.</summary>
+    CloneForgotten,
+
+    /// <summary>Trimming takes an object's oldest clone along, though a snapshot still shows it.</summary>
+    TrimsLiveClone,
+
+    /// <summary>Replicas do not get an object's list of clones with the write that makes one.</summary>
+    SnapSetNotReplicated,
+
+    /// <summary>Replicas do not keep the index of clones by snapshot.</summary>
+    SnapshotIndexNotReplicated,
+
+    /// <summary>A split leaves the children's objects in the parent.</summary>
+    SplitLeavesObjects,
+
+    /// <summary>The parent of a split keeps the log of its children's objects.</summary>
+    SplitKeepsForeignLog,
+
+    /// <summary>The children of a split start with none of the operations that the parent would recognise.</summary>
+    SplitForgetsDuplicates,
+
+    /// <summary>Scrub takes the copy that fewest agree with for the right one.</summary>
+    ScrubTrustsMinority,
+
+    /// <summary>Scrub reports nothing, whatever the copies are.</summary>
+    ScrubFindsNothing,
+
+    /// <summary>Slots for recovery and backfill are not given back.</summary>
+    SlotNotReleased,
+
+    /// <summary>The scheduler never hands out trimming.</summary>
+    SchedulerStarvesTrim,
+
     /// <summary>OSDs do not look for a write's lock owner on the blocklist.</summary>
     LockOwnerNotFenced,
 

@@ -125,7 +125,7 @@ internal sealed partial class PlacementGroup
         if (advances)
         {
             SnapClone? clone = null;
-            if (evaluation.Existed)
+            if (evaluation.Existed && !Mutations.Active(Mutation.CloneForgotten))
             {
                 clone = new SnapClone(newest, evaluation.SizeBefore, SnapshotsAbove(operation, head.Sequence));
                 CloneFirst(write, id, id.WithSnapshot(newest), !head.Packed.IsEmpty, version);

@@ -94,10 +94,14 @@ internal sealed partial class PlacementGroup
         Transaction transaction = child._transaction;
         transaction.CreateCollection(child._collection);
         CopyIndexEntries(child);
-        transaction.SplitCollection(_collection, child._hashBits, id.Seed, child._collection);
+        if (!Mutations.Active(Mutation.SplitLeavesObjects))
+        {
+            transaction.SplitCollection(_collection, child._hashBits, id.Seed, child._collection);
+        }
+
         transaction.Touch(child._collection, MetaObject);
         _log.CopyTo(child._log, id.Seed, child._hashBits);
-        foreach (DuplicateEntry duplicate in child._log.Duplicates)
+        foreach (DuplicateEntry duplicate in Mutations.Active(Mutation.SplitForgetsDuplicates) ? [] : child._log.Duplicates)
         {
             child.PersistDuplicate(transaction, duplicate);
         }
@@ -197,7 +201,7 @@ internal sealed partial class PlacementGroup
     private void KeepOwn()
     {
         var own = new PgLog();
-        _log.CopyTo(own, Id.Seed, _hashBits);
+        _log.CopyTo(own, Id.Seed, Mutations.Active(Mutation.SplitKeepsForeignLog) ? 0 : _hashBits);
         bool changed = own.Duplicates.Count != _log.Duplicates.Count;
         for (int i = 0; i < own.Count; i++)
         {
@@ -205,7 +209,7 @@ internal sealed partial class PlacementGroup
         }
 
         _log.Clear();
-        own.CopyTo(_log, Id.Seed, _hashBits);
+        own.CopyTo(_log, Id.Seed, Mutations.Active(Mutation.SplitKeepsForeignLog) ? 0 : _hashBits);
         if (changed)
         {
             RewriteLog(_transaction);

@@ -100,7 +100,10 @@ internal sealed partial class PlacementGroup
         Invariant.Holds(!head.Packed.IsEmpty);
         _dropped.Clear();
         SnapSet before = head.ToSet();
-        SnapSet set = before.Trim(_pool.RemovedSnapshots, _dropped);
+        SnapshotIntervals removed = Mutations.Active(Mutation.TrimsLiveClone) && before.Clones.Length > 1
+            ? before.Clones.Aggregate(_pool.RemovedSnapshots, (all, clone) => clone.Id == before.Clones.Min(each => each.Id) ? clone.Snapshots.Aggregate(all, (some, id) => some.Contains(id) ? some : some.Add(id)) : all)
+            : _pool.RemovedSnapshots;
+        SnapSet set = before.Trim(removed, _dropped);
         if (ReferenceEquals(set, before) || !IsWritable(id) || !_dropped.TrueForAll(clone => IsWritable(id.WithSnapshot(clone))))
         {
             return false;

@@ -575,7 +575,16 @@ internal sealed partial class PlacementGroup
         PgVersion before = _info.LastUpdate;
         PgVersion trim = write.Counts.TrimTo <= before ? write.Counts.TrimTo : PgVersion.Zero;
         _transaction.Append(write.Transaction);
-        SnapshotIndex.Follow(_host.Store, _transaction, _collection, write.Entry.Object, write.Transaction);
+        if (Mutations.Active(Mutation.SnapSetNotReplicated) && Array.Exists(write.Entry.Clones, effect => effect.Kind == LogEntryKind.Modify))
+        {
+            _transaction.RemoveAttribute(_collection, write.Entry.Object, SnapSet.Attribute);
+        }
+
+        if (!Mutations.Active(Mutation.SnapshotIndexNotReplicated))
+        {
+            SnapshotIndex.Follow(_host.Store, _transaction, _collection, write.Entry.Object, write.Transaction);
+        }
+
         _info.LastUpdate = write.Entry.Version;
         (long objects, long bytes) = (_info.Objects, _info.Bytes);
         _info.Objects = write.Counts.Objects;

@@ -86,7 +86,7 @@ internal static class ScrubComparison
     private static ScrubFinding? Judge(
         ObjectId id, IReadOnlyList<(OsdId Osd, ScrubMap Map)> copies, ScrubEntry?[] row, OsdId primary, bool deep, PgVersion? log, OsdId trusted)
     {
-        if (AllRight(row, log))
+        if (AllRight(row, log) || Mutations.Active(Mutation.ScrubFindsNothing))
         {
             return null;
         }
@@ -204,6 +204,13 @@ internal static class ScrubComparison
         if (bestVotes * 2 > row.Length)
         {
             certain = true;
+            if (Mutations.Active(Mutation.ScrubTrustsMinority))
+            {
+                ScrubEntry right = row[best]!.Value;
+                int other = Array.FindIndex(row, entry => entry is { } copy && !copy.Agrees(in right));
+                return other < 0 ? best : other;
+            }
+
             return best;
         }
 

@@ -95,6 +95,6 @@ internal sealed class SlotPool(int slots)
             return true;
         }
 
-        return _held.Remove(group);
+        return Mutations.Active(Mutation.SlotNotReleased) ? _held.Contains(group) : _held.Remove(group);
     }
 }

@@ -308,10 +308,12 @@ internal sealed class WorkScheduler
         return least;
     }
 
+    private static int Served => Mutations.Active(Mutation.SchedulerStarvesTrim) ? (int)WorkClass.Trim : Classes;
+
     private int ChooseReserved(double seconds)
     {
         int best = -1;
-        for (int i = 1; i < Classes; i++)
+        for (int i = 1; i < Served; i++)
         {
             if (_queues[i].Count > 0 && _reservationAt[i] <= seconds && (best < 0 || _reservationAt[i] < _reservationAt[best]))
             {
@@ -325,7 +327,7 @@ internal sealed class WorkScheduler
     private int ChooseByWeight(double seconds, bool active)
     {
         int best = -1;
-        for (int i = 1; i < Classes; i++)
+        for (int i = 1; i < Served; i++)
         {
             if (_queues[i].Count == 0)
             {

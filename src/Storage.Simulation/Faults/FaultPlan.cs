@@ -163,7 +163,7 @@ public sealed record FaultPlan(IReadOnlyList<Fault> Faults)
                 FaultKind.SlowDisk or FaultKind.FullDisk => 1 + Exponential(random, 4),
                 _ => Exponential(random, 2),
             };
-            length *= random.Next(6) == 0 ? 3 : 1; // a few outlast every timeout
+            length *= scenario.FaultLength * (random.Next(6) == 0 ? 3 : 1); // a few outlast every timeout
             faults.Add(new Fault(TimeSpan.FromSeconds(at), kind, targets, TimeSpan.FromSeconds(Math.Min(length, 60))));
         }
 

@@ -98,6 +98,9 @@ public sealed record Scenario
     /// <summary>Mean time between faults; no faults if zero.</summary>
     public TimeSpan FaultInterval { get; init; } = TimeSpan.FromSeconds(3);
 
+    /// <summary>How long faults last, as a multiple of what is usual.</summary>
+    public double FaultLength { get; init; } = 1;
+
     /// <summary>Virtual time after the last fault within which everything has to be clean and every operation answered.</summary>
     public TimeSpan ConvergenceBound { get; init; } = TimeSpan.FromSeconds(180);
 
@@ -123,6 +126,41 @@ public sealed record Scenario
             Faults = Mix(
                 (FaultKind.CrashMonitor, 3), (FaultKind.CrashLeader, 3), (FaultKind.CrashAtEffect, 4), (FaultKind.PowerLoss, 1), (FaultKind.Partition, 3),
                 (FaultKind.OneWayPartition, 3), (FaultKind.SlowNetwork, 1), (FaultKind.BreakConnections, 2), (FaultKind.Pause, 2)),
+        },
+        new Scenario
+        {
+            Name = "elections",
+            Monitors = 5,
+            MinOsds = 0,
+            MaxOsds = 0,
+            Objects = 3,
+            Clients = 4,
+            ThinkTime = TimeSpan.FromMilliseconds(60),
+            Duration = TimeSpan.FromSeconds(20),
+            FaultInterval = TimeSpan.FromSeconds(0.5),
+            FaultLength = 0.4,
+            ConvergenceBound = TimeSpan.FromSeconds(60),
+            Faults = Mix(
+                (FaultKind.CrashMonitor, 1), (FaultKind.CrashLeader, 3), (FaultKind.CrashAtEffect, 5), (FaultKind.PowerLoss, 0.5), (FaultKind.Partition, 3),
+                (FaultKind.OneWayPartition, 3), (FaultKind.SlowNetwork, 2), (FaultKind.BreakConnections, 1), (FaultKind.Pause, 3)),
+        },
+        new Scenario
+        {
+            Name = "leases",
+            LeaseLength = TimeSpan.FromSeconds(3),
+            HeartbeatGrace = TimeSpan.FromSeconds(1),
+            PgCount = 2,
+            Objects = 3,
+            Clients = 3,
+            Volumes = 0,
+            ThinkTime = TimeSpan.FromMilliseconds(80),
+            SnapshotShare = 0,
+            Duration = TimeSpan.FromSeconds(20),
+            FaultInterval = TimeSpan.FromSeconds(1.2),
+            FaultLength = 0.7,
+            Faults = Mix(
+                (FaultKind.MarkDown, 5), (FaultKind.CrashOsd, 4), (FaultKind.OneWayPartition, 3), (FaultKind.Partition, 2), (FaultKind.SlowNetwork, 2), (FaultKind.Pause, 3),
+                (FaultKind.ClockDrift, 1), (FaultKind.CrashAtEffect, 1)),
         },
         new Scenario
         {
@@ -158,7 +196,7 @@ public sealed record Scenario
             Lockers = 3,
             Volumes = 1,
             Objects = 4,
-            FaultInterval = TimeSpan.FromSeconds(3),
+            FaultInterval = TimeSpan.FromSeconds(1.5),
             Faults = Mix(
                 (FaultKind.CrashClient, 4), (FaultKind.Pause, 6), (FaultKind.Partition, 3), (FaultKind.OneWayPartition, 2), (FaultKind.BreakConnections, 2), (FaultKind.SlowNetwork, 1),
                 (FaultKind.CrashOsd, 2), (FaultKind.CrashLeader, 1), (FaultKind.CrashAtEffect, 2), (FaultKind.ClockDrift, 1), (FaultKind.ClockJump, 1), (FaultKind.MarkDown, 1)),
@@ -289,7 +327,7 @@ public sealed record Scenario
         ("recovery_bytes", RecoveryChunkBytes), ("raft_bytes", RaftAppendBytes), ("vary", Varies ? 1 : 0), ("objects", Objects), ("clients", Clients), ("concurrency", Concurrency), ("volumes", Volumes), ("think_ms", ThinkTime.TotalMilliseconds),
         ("monitor_change_share", MonitorChangeShare), ("monitor_change_interval_s", MonitorChangeInterval.TotalSeconds),
         ("snapshot_interval_s", SnapshotInterval.TotalSeconds), ("snapshot_share", SnapshotShare), ("lockers", Lockers), ("lock_share", LockShare), ("duration_s", Duration.TotalSeconds),
-        ("fault_interval_s", FaultInterval.TotalSeconds), ("convergence_s", ConvergenceBound.TotalSeconds),
+        ("fault_interval_s", FaultInterval.TotalSeconds), ("fault_length", FaultLength), ("convergence_s", ConvergenceBound.TotalSeconds),
     ];
 
     /// <summary>Sets a number by its name in files.</summary>
@@ -324,6 +362,7 @@ public sealed record Scenario
         "snapshot_share" => this with { SnapshotShare = number },
         "lockers" => this with { Lockers = (int)number },
         "lock_share" => this with { LockShare = number },
+        "fault_length" => this with { FaultLength = number },
         "duration_s" => this with { Duration = TimeSpan.FromSeconds(number) },
         "fault_interval_s" => this with { FaultInterval = TimeSpan.FromSeconds(number) },
         "convergence_s" => this with { ConvergenceBound = TimeSpan.FromSeconds(number) },

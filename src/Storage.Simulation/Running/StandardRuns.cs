@@ -32,6 +32,10 @@ public static class StandardRuns
         ("locks", 1, 60),
         ("monitors", 1, 60),
         ("raft", 1, 100),
+        ("elections", 1, 100),
+        ("leases", 1, 60),
+        ("snapshots", 1, 60),
+        ("calm", 1, 10),
     ];
 
     /// <summary>Paths that have to be reached: every <see cref="RarePath"/> and every kind of fault, those apart that a named reason keeps
