@@ -29,6 +29,8 @@ internal static class SimulateCommand
 #if MUTATIONS
         var mutation = new Option<string?>("--mutation") { Description = "Run with one deliberate bug; see --mutations." };
         var mutations = new Option<bool>("--mutations") { Description = "List the deliberate bugs: name, scenario, and the seeds within which the simulator finds it." };
+        var find = new Option<string?>("--find-mutations") { Description = "Run these bugs (NAME,NAME or all), each in its scenario until a seed fails; --seeds sets the range." };
+        var patience = new Option<int>("--patience") { Description = "Seconds for each of --find-mutations.", DefaultValueFactory = _ => 3600 };
 #endif
         return new Verb(
             "simulate",
@@ -39,7 +41,7 @@ internal static class SimulateCommand
         {
             seed, seeds, jobs, scenario, keepGoing, follow, watch, standard, requireCoverage, shrink,
 #if MUTATIONS
-            mutation, mutations,
+            mutation, mutations, find, patience,
 #endif
         }.Does((run, cancellation) =>
         {
@@ -69,6 +71,16 @@ internal static class SimulateCommand
                 throw new CliException($"'{range}' is no range of seeds: write FIRST..LAST, as in 1..200.");
             }
 
+#if MUTATIONS
+            if (run.Get(find) is { } names)
+            {
+                string[] wanted = names.Split(',');
+                MutationTarget[] chosenTargets = [.. MutationTargets.All.Where(target => names == "all" || wanted.Contains(target.Mutation.ToString(), StringComparer.OrdinalIgnoreCase))];
+                return Task.FromResult(MutationRuns.Run(
+                    chosenTargets, first, run.Get(seeds) is null ? null : (int)(last - first + 1), TimeSpan.FromSeconds(run.Get(patience)), Console.Out, cancellation));
+            }
+
+#endif
             if (run.Get(jobs) is < 1 or > 256)
             {
                 throw new CliException("--jobs takes 1 to 256.");
