@@ -112,7 +112,12 @@ public sealed partial class MonitorDaemon
                 SendMap(session);
                 break;
             case MessageType.MonitorPing:
-                session.Connection?.Send(MessageType.MonitorPong, [1]);
+                // A monitor that is out of touch (cut off, removed, never taken in) is no use to anybody: others may be.
+                if (!_raft!.Leader.IsNone)
+                {
+                    session.Connection?.Send(MessageType.MonitorPong, [1]);
+                }
+
                 break;
             case MessageType.OsdBoot or MessageType.OsdFailure or MessageType.OsdAlive or MessageType.PgTempRequest
                 or MessageType.OsdStatistics or MessageType.OsdStopping when session.Peer.Kind == EntityKind.Osd:

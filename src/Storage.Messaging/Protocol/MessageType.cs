@@ -9,7 +9,7 @@ public enum MessageType : ushort
     /// <summary>Monitor or OSD → any: <see cref="MapUpdate"/>.</summary>
     MapUpdate = 0x101,
 
-    /// <summary>Node → monitor: are you there? Body: version u8. One that does not answer is left for the next.</summary>
+    /// <summary>Node → monitor: are you there, and in touch with a leader? Body: version u8. One that does not answer is left for the next.</summary>
     MonitorPing = 0x102,
 
     /// <summary>The answer; body: version u8.</summary>

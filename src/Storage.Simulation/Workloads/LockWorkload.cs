@@ -119,9 +119,9 @@ internal sealed class LockWorkload(SimulatedCluster cluster, string name, string
             {
                 await _store.CreateAsync(s_volume, 2 << ObjectOrder, ObjectOrder);
             }
-            catch (VolumeException another) when (another.Problem == VolumeProblem.Exists)
+            catch (VolumeException another) when (another.Problem is VolumeProblem.Exists or VolumeProblem.NotFound)
             {
-                // The next turn opens it.
+                // The next turn opens it; or the map is of a monitor that is behind, and knows no pool yet.
             }
             catch (ObjectOperationException full) when (full.Result is ResultCode.NoSpace or ResultCode.IoError)
             {

@@ -113,6 +113,10 @@ internal sealed class VolumeWorkload(
         {
             coverage.Count("volume.created_by_another");
         }
+        catch (VolumeException e) when (e.Problem == VolumeProblem.NotFound)
+        {
+            coverage.Count("volume.pool_unknown"); // the map is of a monitor that is behind
+        }
         catch (ObjectOperationException e) when (e.Result is ResultCode.NoSpace or ResultCode.IoError)
         {
             coverage.Count("volume.not_opened");
