@@ -70,6 +70,34 @@ public sealed partial class MonitorClusterTests : IDisposable
     }
 
     [Fact]
+    public void AMonitorAnswersPingsOnlyWhileItIsInTouchWithALeader()
+    {
+        Node follower = _nodes.First(node => !node.Daemon!.IsLeader);
+        Node[] others = [.. _nodes.Where(node => node != follower)];
+        var pinger = new Pinger(_network, follower.Options.Monitors.First(monitor => monitor.Id == follower.Options.Id).Address);
+        pinger.Ping();
+        Assert.True(_loop.RunUntil(() => pinger.Answers == 1, TimeSpan.FromSeconds(1)));
+        foreach (Node node in others)
+        {
+            Kill(node);
+        }
+
+        _loop.RunFor(TimeSpan.FromSeconds(5));
+        pinger.Ping();
+        _loop.RunFor(TimeSpan.FromSeconds(2));
+        Assert.Equal(1, pinger.Answers);
+        foreach (Node node in others)
+        {
+            Start(node);
+        }
+
+        Assert.True(_loop.RunUntil(() => Leader() is not null, TimeSpan.FromSeconds(10)));
+        _loop.RunFor(TimeSpan.FromSeconds(1));
+        pinger.Ping();
+        Assert.True(_loop.RunUntil(() => pinger.Answers == 2, TimeSpan.FromSeconds(1)));
+    }
+
+    [Fact]
     public void DeathOfTheLeaderHealsWithinTwoSeconds()
     {
         Node old = Leader()!;
@@ -188,6 +216,32 @@ public sealed partial class MonitorClusterTests : IDisposable
         public MonitorDaemon? Daemon { get; set; }
 
         public ulong Instance { get; set; }
+    }
+
+    private sealed class Pinger : IConnectionHandler
+    {
+        private readonly IConnection _connection;
+
+        public Pinger(MemoryNetwork network, NodeAddress monitor) =>
+            _connection = network.CreateTransport("pinger", new PeerIdentity(EntityKind.Client, 77, 1), Fsid).Connect(monitor, this);
+
+        public int Answers { get; private set; }
+
+        public void Ping() => _connection.Send(MessageType.MonitorPing, [1]);
+
+        public void OnOpened(IConnection connection)
+        {
+        }
+
+        public void OnMessage(IConnection connection, in Message message) => Answers += message.Type == MessageType.MonitorPong ? 1 : 0;
+
+        public void OnDrained(IConnection connection)
+        {
+        }
+
+        public void OnClosed(IConnection connection, CloseReason reason)
+        {
+        }
     }
 
     private sealed class FakeOsd(MemoryNetwork network, int id, ulong instance) : IConnectionHandler
