@@ -270,8 +270,17 @@ public sealed partial class MonitorDaemon
         }
     }
 
+    // Whoever has no map yet takes the first one for the truth, and would report pools as missing that are younger. A newcomer that catches up has only
+    // maps from before its time; once it has a vote it has caught up.
+    private bool IsCatchingUp => _state.Map is null || !_raft!.Configuration.IsVoter(new Consensus.NodeId(_options.Id));
+
     private void SendMap(NodeSession session)
     {
+        if (session.Sent == Epoch.None && IsCatchingUp)
+        {
+            return;
+        }
+
         while (session.IsSubscribed && session.Connection is { IsAlive: true } connection && session.Sent < _state.Epoch
             && connection.QueuedBytes <= connection.HighWatermark)
         {
