@@ -11,8 +11,8 @@ public sealed record ClientOptions
     /// <summary>The id that the transport presents as this client's; drawn at random at each start of a process.</summary>
     public required ulong ClientId { get; init; }
 
-    /// <summary>How long a monitor may take to answer the first subscription, or to send a map that OSDs have already, before another
-    /// one is asked. Short, because asking another costs little.</summary>
+    /// <summary>How long a monitor may take to send a map that OSDs have already, or that calls under way wait for, before another one is
+    /// asked. Short, because asking another costs little. Default 4 s.</summary>
     public TimeSpan MonitorPatience { get; init; } = TimeSpan.FromSeconds(4);
 
     /// <summary>How often the monitor is asked for a sign of life while calls wait. Default 1 s.</summary>

@@ -10,10 +10,10 @@ internal sealed class MonitorLink(ObjectClient client, ClientOptions options, Ra
 {
     private readonly WireWriter _body = new(16);
     private readonly List<NodeAddress> _addresses = [];
+    private LifeWatch _life = new(options.MonitorPing, options.MonitorSilence);
     private IConnection? _connection;
     private ILoopTimer? _timer;
     private TimeSpan _pause;
-    private bool _pinged;
     private int _next = -1;
     private bool _open;
     private bool _closed;
@@ -34,7 +34,8 @@ internal sealed class MonitorLink(ObjectClient client, ClientOptions options, Ra
         _next = _next < 0 ? random.Next(_addresses.Count) : (_next + 1) % _addresses.Count;
         _open = false;
         _connection = client.Transport.Connect(_addresses[_next], this);
-        _timer = client.Loop.Schedule(options.MonitorSilence, static l => ((MonitorLink)l!).OnNotConnected(), this);
+        _life.Asked(client.Loop.Now);
+        WatchLife();
     }
 
     /// <summary>Asks the monitor for what is missing since our map.</summary>
@@ -72,6 +73,7 @@ internal sealed class MonitorLink(ObjectClient client, ClientOptions options, Ra
         }
 
         _open = true;
+        _life.Heard(client.Loop.Now);
         Subscribe();
         WatchLife();
     }
@@ -80,20 +82,21 @@ internal sealed class MonitorLink(ObjectClient client, ClientOptions options, Ra
     private void WatchLife()
     {
         _timer?.Cancel();
-        _timer = client.Loop.Schedule(_pinged ? options.MonitorSilence : options.MonitorPing, static l => ((MonitorLink)l!).OnLifeDue(), this);
+        _timer = client.Loop.Schedule(_life.IsWaiting ? options.MonitorSilence : options.MonitorPing, static l => ((MonitorLink)l!).OnLifeDue(), this);
     }
 
     private void OnLifeDue()
     {
-        if (_pinged)
+        TimeSpan now = client.Loop.Now;
+        if (_life.IsSilent(now))
         {
             Rotate();
             return;
         }
 
-        if (client.Map is null || client.OperationsPending > 0)
+        if (_life.IsPingDue(now) && (client.Map is null || client.OperationsPending > 0))
         {
-            _pinged = true;
+            _life.Asked(now);
             _connection!.Send(MessageType.MonitorPing, [1]);
         }
 
@@ -107,9 +110,10 @@ internal sealed class MonitorLink(ObjectClient client, ClientOptions options, Ra
             return;
         }
 
-        if (_pinged)
+        bool wasAsked = _life.IsWaiting;
+        _life.Heard(client.Loop.Now);
+        if (wasAsked)
         {
-            _pinged = false;
             WatchLife();
         }
 
@@ -137,18 +141,12 @@ internal sealed class MonitorLink(ObjectClient client, ClientOptions options, Ra
         _timer = client.Loop.Schedule(_pause, static l => ((MonitorLink)l!).Dial(), this);
     }
 
-    private void OnNotConnected()
-    {
-        Rotate();
-    }
-
     private void Drop()
     {
         _timer?.Cancel();
         IConnection? connection = _connection;
         _connection = null;
         _open = false;
-        _pinged = false;
         connection?.Close();
     }
 }

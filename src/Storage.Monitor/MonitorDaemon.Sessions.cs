@@ -112,8 +112,8 @@ public sealed partial class MonitorDaemon
                 SendMap(session);
                 break;
             case MessageType.MonitorPing:
-                // A monitor that is out of touch (cut off, removed, never taken in) is no use to anybody: others may be.
-                if (!_raft!.Leader.IsNone)
+                // A monitor that is out of touch (cut off, removed, not taken in yet) is no use to anybody: others may be.
+                if (IsInTouch)
                 {
                     session.Connection?.Send(MessageType.MonitorPong, [1]);
                 }
@@ -273,6 +273,9 @@ public sealed partial class MonitorDaemon
     // Whoever has no map yet takes the first one for the truth, and would report pools as missing that are younger. A newcomer that catches up has only
     // maps from before its time; once it has a vote it has caught up.
     private bool IsCatchingUp => _state.Map is null || !_raft!.Configuration.IsVoter(new Consensus.NodeId(_options.Id));
+
+    // Whoever is asked to stay here must be able to get a map and to reach the leader.
+    private bool IsInTouch => !_raft!.Leader.IsNone && !IsCatchingUp;
 
     private void SendMap(NodeSession session)
     {

@@ -55,10 +55,6 @@ public sealed partial class OsdDaemon
     {
         private static readonly TimeSpan s_retry = TimeSpan.FromMilliseconds(200);
         private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(5);
-
-        // A monitor that hangs or was cut off must be left before the grace of an OSD that went with it has passed: reports to it are lost.
-        private static readonly TimeSpan s_pingEvery = TimeSpan.FromSeconds(1);
-        private static readonly TimeSpan s_silence = TimeSpan.FromSeconds(2);
         private static readonly TimeSpan s_longestBootDelay = TimeSpan.FromSeconds(30);
         private static readonly TimeSpan s_longestProof = TimeSpan.FromSeconds(30);
 
@@ -66,9 +62,10 @@ public sealed partial class OsdDaemon
         private bool _open;
         private int _next = -1;
         private TimeSpan _askedAt = TimeSpan.MaxValue;
-        private TimeSpan _dialledAt;
-        private TimeSpan _heardAt;
-        private TimeSpan? _pingedAt;
+
+        // A monitor that hangs or was cut off must be left before the grace of an OSD that went with it has passed: reports to it are lost.
+        private LifeWatch _life = new(pingAfter: TimeSpan.FromSeconds(1), silence: TimeSpan.FromSeconds(2));
+
         private TimeSpan _bootAt;
         private TimeSpan _bootDelay;
         private TimeSpan _lastBoot = TimeSpan.FromDays(-1);
@@ -90,7 +87,7 @@ public sealed partial class OsdDaemon
                 .Where(address => !address.IsNone).Distinct()];
             _next = _next < 0 ? daemon._random.Next(addresses.Count) : (_next + 1) % addresses.Count;
             _open = false;
-            _dialledAt = daemon._loop.Now;
+            _life.Asked(daemon._loop.Now);
             _connection = daemon._transport.Connect(addresses[_next], this);
         }
 
@@ -160,16 +157,14 @@ public sealed partial class OsdDaemon
                 TryBoot();
             }
 
-            if (_open && _pingedAt is null && now - _heardAt >= s_pingEvery)
+            if (_open && _life.IsPingDue(now))
             {
-                _pingedAt = now;
+                _life.Asked(now);
                 Send(MessageType.MonitorPing, [1]);
             }
 
-            bool isSilent = _open
-                ? (_askedAt != TimeSpan.MaxValue && now - _askedAt > s_patience) || now - _pingedAt > s_silence
-                : _connection is not null && now - _dialledAt > s_silence;
-            if (isSilent)
+            bool gaveNoMap = _open && _askedAt != TimeSpan.MaxValue && now - _askedAt > s_patience;
+            if (gaveNoMap || (_connection is not null && _life.IsSilent(now)))
             {
                 _askedAt = TimeSpan.MaxValue;
                 IConnection silent = _connection!;
@@ -192,8 +187,7 @@ public sealed partial class OsdDaemon
             }
 
             _open = true;
-            _heardAt = daemon._loop.Now;
-            _pingedAt = null;
+            _life.Heard(daemon._loop.Now);
             Subscribe();
             TryBoot();
             daemon._statisticsDue = true;
@@ -208,8 +202,7 @@ public sealed partial class OsdDaemon
 
             if (ReferenceEquals(connection, _connection))
             {
-                _heardAt = daemon._loop.Now;
-                _pingedAt = null;
+                _life.Heard(daemon._loop.Now);
             }
 
             switch (message.Type)

@@ -57,13 +57,9 @@ public sealed partial class OsdDaemon
             return;
         }
 
-        foreach (PlacementGroup group in _groups.Values)
+        // While it is not up its groups do not act; a few peers tell whether they could.
+        foreach (PlacementGroup group in IsUp ? _groups.Values : Enumerable.Empty<PlacementGroup>())
         {
-            if (!IsUp)
-            {
-                break; // its groups do not act; a few peers tell whether they could
-            }
-
             foreach (OsdId osd in group.Up)
             {
                 FindPeer(osd);

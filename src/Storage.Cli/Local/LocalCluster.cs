@@ -34,9 +34,9 @@ internal sealed class LocalCluster(LocalRequest request, IAnsiConsole console)
 
     public async Task UpAsync(CancellationToken cancellation)
     {
-        bool single = ClusterFile.TryRead(request.Folder) is { SingleProcess: true };
-        bool isNew = ClusterFile.TryRead(request.Folder) is null;
-        if (request.SingleProcess && !single)
+        ClusterFile? known = ClusterFile.TryRead(request.Folder);
+        bool isNew = known is null;
+        if (request.SingleProcess && known is not { SingleProcess: true })
         {
             // Made and registered as separate processes, then put together: one process cannot start before all of it is there.
             await StartAsync(isNew, guide: false, cancellation).ConfigureAwait(false);

@@ -54,7 +54,7 @@ public static class PgAutoscaler
             string note = "";
             if (wanted >= 2L * demand.Groups)
             {
-                next = Math.Min(wanted, 1 << (int)Math.ILogB(demand.Groups) << 1);
+                next = Math.Min(wanted, 1 << Math.ILogB(demand.Groups) << 1);
                 long after = copies + ((long)(next - demand.Groups) * demand.Size);
                 if (after > (long)osds * MostGroupsPerOsd)
                 {

@@ -162,7 +162,6 @@ public static class UpmapBalancer
         return [.. pairs];
     }
 
-    /// <summary>What a pool's rule says: which OSDs, and of which buckets each holds at most one copy.</summary>
     /// <summary>The OSDs that a pool's rule may choose.</summary>
     /// <param name="map">The map.</param>
     /// <param name="pool">The pool.</param>
@@ -175,6 +174,7 @@ public static class UpmapBalancer
         return domains.IsUnderstood ? [.. domains.Devices.Order().Select(osd => new OsdId(osd))] : [.. map.Osds.Select(osd => osd.Id)];
     }
 
+    /// <summary>What a pool's rule says: which OSDs, and of which buckets each holds at most one copy.</summary>
     private sealed class PoolDomains
     {
         private readonly PoolInfo _pool;

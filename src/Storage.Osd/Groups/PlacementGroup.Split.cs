@@ -200,8 +200,9 @@ internal sealed partial class PlacementGroup
     // Takes what went to the children out of log, duplicates, missing set and what is known to be bad.
     private void KeepOwn()
     {
+        int bits = Mutations.Active(Mutation.SplitKeepsForeignLog) ? 0 : _hashBits;
         var own = new PgLog();
-        _log.CopyTo(own, Id.Seed, Mutations.Active(Mutation.SplitKeepsForeignLog) ? 0 : _hashBits);
+        _log.CopyTo(own, Id.Seed, bits);
         bool changed = own.Duplicates.Count != _log.Duplicates.Count;
         for (int i = 0; i < own.Count; i++)
         {
@@ -209,7 +210,7 @@ internal sealed partial class PlacementGroup
         }
 
         _log.Clear();
-        own.CopyTo(_log, Id.Seed, Mutations.Active(Mutation.SplitKeepsForeignLog) ? 0 : _hashBits);
+        own.CopyTo(_log, Id.Seed, bits);
         if (changed)
         {
             RewriteLog(_transaction);

@@ -94,16 +94,28 @@ internal sealed partial class PlacementGroup
         }
     }
 
+    // The mutation's view of what was removed: also the snapshots that the oldest clone, if it is not the only one, still shows.
+    private SnapshotIntervals WithOldestClone(SnapSet set)
+    {
+        SnapshotIntervals removed = _pool.RemovedSnapshots;
+        if (set.Clones.Length > 1)
+        {
+            foreach (ulong snapshot in set.Clones.MinBy(clone => clone.Id)!.Snapshots.Where(snapshot => !removed.Contains(snapshot)))
+            {
+                removed = removed.Add(snapshot);
+            }
+        }
+
+        return removed;
+    }
+
     private bool TryTrim(ObjectId id)
     {
         SnapHead head = PeekSnapshots(id);
         Invariant.Holds(!head.Packed.IsEmpty);
         _dropped.Clear();
         SnapSet before = head.ToSet();
-        SnapshotIntervals removed = Mutations.Active(Mutation.TrimsLiveClone) && before.Clones.Length > 1
-            ? before.Clones.Aggregate(_pool.RemovedSnapshots, (all, clone) => clone.Id == before.Clones.Min(each => each.Id) ? clone.Snapshots.Aggregate(all, (some, id) => some.Contains(id) ? some : some.Add(id)) : all)
-            : _pool.RemovedSnapshots;
-        SnapSet set = before.Trim(removed, _dropped);
+        SnapSet set = before.Trim(Mutations.Active(Mutation.TrimsLiveClone) ? WithOldestClone(before) : _pool.RemovedSnapshots, _dropped);
         if (ReferenceEquals(set, before) || !IsWritable(id) || !_dropped.TrueForAll(clone => IsWritable(id.WithSnapshot(clone))))
         {
             return false;

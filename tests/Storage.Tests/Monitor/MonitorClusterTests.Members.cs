@@ -1,4 +1,5 @@
 using Storage.Cluster;
+using Storage.Consensus;
 using Storage.Monitor;
 using Storage.Rpc;
 using Storage.Rpc.Admin;
@@ -76,6 +77,31 @@ public sealed partial class MonitorClusterTests
         Assert.Equal(3, Leader()!.Daemon!.Raft!.Configuration.Voters.Length);
         Assert.False(Add("d").Changed);
         Assert.Equal(added.Id, Add("d").Id);
+    }
+
+    [Fact]
+    public void ANewcomerThatCatchesUpAnswersNoPings()
+    {
+        Node d = Join("d");
+        var pinger = new Pinger(_network, d.Options.Self.Address);
+        Assert.True(_loop.RunUntil(() => d.Daemon!.LeaderId != 0 && d.Daemon.Map is not null, TimeSpan.FromSeconds(5)));
+        Assert.False(d.Daemon!.Raft!.Configuration.IsVoter(new NodeId(d.Options.Id)));
+
+        // The leader cannot give it a vote without the others.
+        Node leader = Leader()!;
+        foreach (Node other in _nodes.Where(node => node != d && node != leader))
+        {
+            _network.Partition(leader.Options.Self.Address.Host, other.Options.Self.Address.Host);
+        }
+
+        pinger.Ping();
+        _loop.RunFor(TimeSpan.FromMilliseconds(300));
+        Assert.NotEqual(0UL, d.Daemon.LeaderId);
+        Assert.Equal(0, pinger.Answers);
+        _network.HealAll();
+        AwaitVoters(4);
+        pinger.Ping();
+        Assert.True(_loop.RunUntil(() => pinger.Answers == 1, TimeSpan.FromSeconds(1)));
     }
 
     [Fact]
