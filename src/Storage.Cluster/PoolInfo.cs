@@ -25,10 +25,23 @@ public enum PgAutoscale : byte
     On = 2,
 }
 
+/// <summary>How OSDs keep a pool's data on their disks. The numbers stand in maps and on disks.</summary>
+public enum PoolCompression : byte
+{
+    /// <summary>As it is.</summary>
+    None = 0,
+
+    /// <summary>LZ4: fast, saves less.</summary>
+    Lz4 = 1,
+
+    /// <summary>Zstandard, level 1: slower, saves more.</summary>
+    Zstd = 2,
+}
+
 /// <summary>A pool. Immutable; changes make a copy with <c>with</c>.</summary>
 public sealed record PoolInfo
 {
-    private const byte FormatVersion = 4; // 3 lacks autoscaling
+    private const byte FormatVersion = 5; // 3 lacks autoscaling, 4 compression
 
     /// <summary>Allocations of snapshot ids that <see cref="SnapshotAllocations"/> remembers.</summary>
     public const int MostAllocations = 32;
@@ -63,6 +76,9 @@ public sealed record PoolInfo
 
     /// <summary>Share of the space that the pool is expected to fill, relative to other pools' (target_size_ratio); 0 for what it fills now.</summary>
     public double TargetRatio { get; init; }
+
+    /// <summary>How large writes are stored from now on; each OSD does so for itself.</summary>
+    public PoolCompression Compression { get; init; }
 
     /// <summary>CRUSH rule.</summary>
     public int RuleId { get; init; }
@@ -126,6 +142,7 @@ public sealed record PoolInfo
 
         writer.WriteByte((byte)Autoscale);
         writer.WriteInt64(BitConverter.DoubleToInt64Bits(TargetRatio));
+        writer.WriteByte((byte)Compression);
     }
 
     internal static PoolInfo Decode(ref WireReader reader)
@@ -162,6 +179,15 @@ public sealed record PoolInfo
             if (pool.Autoscale > PgAutoscale.On || !double.IsFinite(pool.TargetRatio) || pool.TargetRatio < 0)
             {
                 throw new MalformedDataException($"pool {pool.Id} has pg_autoscale_mode {pool.Autoscale}, target_size_ratio {pool.TargetRatio}");
+            }
+        }
+
+        if (version >= 5)
+        {
+            pool = pool with { Compression = (PoolCompression)reader.ReadByte() };
+            if (pool.Compression > PoolCompression.Zstd)
+            {
+                throw new MalformedDataException($"pool {pool.Id} has compression {(byte)pool.Compression}");
             }
         }
 

@@ -187,6 +187,7 @@ public sealed partial class OsdDaemon
         ApplyRecoverySettings();
         ApplySpaceSettings();
         ApplyMemorySettings();
+        ApplyCompression();
         if (IsUp)
         {
             // Whose PGs there are is looked at only if that can have changed: with many PGs it is most of a map's cost.

@@ -30,7 +30,7 @@ public sealed partial class OsdDaemon
         _control.Clear();
         new OsdStatistics(
             Id, Map!.Epoch, usage.Total, usage.Used, _counters.ReadBytes, _counters.WriteBytes, _counters.Reads, _counters.Writes,
-            _counters.RecoveryBytes, _counters.ReadErrors, _counters.RepairedErrors, groups, slow, slowest).Encode(_control);
+            _counters.RecoveryBytes, _counters.ReadErrors, _counters.RepairedErrors, groups, slow, slowest) { Compression = CompressionFigures() }.Encode(_control);
         _monitor.Send(MessageType.OsdStatistics, _control.WrittenSpan);
     }
 

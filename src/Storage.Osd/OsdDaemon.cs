@@ -257,6 +257,9 @@ public sealed partial class OsdDaemon : IPlacementGroupHost
         [LoggerMessage(5, LogLevel.Warning, "osd_memory_target is {Text}; a number of at least {Least} is needed, and {Kept} stays in force")]
         public static partial void MemoryTargetRefused(ILogger logger, string text, long least, long kept);
 
+        [LoggerMessage(6, LogLevel.Error, "pool {Pool} asks for compression with {Algorithm}, but this machine lacks its library (Debian's liblz4-1, libzstd1): its data is stored as it is")]
+        public static partial void CompressionMissing(ILogger logger, string pool, PoolCompression algorithm);
+
         [LoggerMessage(20, LogLevel.Warning, "{Osd}: {Target} lives, but its connection for data has been silent; connecting anew")]
         public static partial void DataStuck(ILogger logger, OsdId osd, OsdId target);
 

@@ -53,17 +53,22 @@ internal static class PoolCommands
         PoolListReply reply = await run.Admin.PoolListAsync(new PoolListRequest(), cancellation).ConfigureAwait(false);
         run.Print(reply, console =>
         {
-            Table table = Terminal.Table(">ID", "NAME", ">SIZE", ">MIN", ">PGS", "RULE", "APPLICATION", ">OBJECTS", ">STORED", ">USED", ">AVAIL");
+            Table table = Terminal.Table(">ID", "NAME", ">SIZE", ">MIN", ">PGS", "RULE", "APPLICATION", "COMPRESSION", ">OBJECTS", ">STORED", ">USED", ">AVAIL");
             foreach (PoolInfo pool in reply.Pools)
             {
                 table.Row(
-                    pool.Id, pool.Name, pool.Size, pool.MinSize, pool.PgNum, pool.Rule, pool.Application,
+                    pool.Id, pool.Name, pool.Size, pool.MinSize, pool.PgNum, pool.Rule, pool.Application, CompressionOf(pool),
                     Amount.Count(pool.Objects), Amount.Bytes(pool.StoredBytes), Amount.Bytes(pool.UsedBytes), Amount.Bytes(pool.AvailableBytes));
             }
 
             console.Write(table);
         });
     });
+
+    // Bytes that lie compressed to what they take, where there are any.
+    private static string CompressionOf(PoolInfo pool) => pool.CompressedBytes == 0
+        ? pool.Compression
+        : string.Create(CultureInfo.InvariantCulture, $"{pool.Compression}, {Amount.Bytes(pool.CompressedOriginalBytes)} in {Amount.Bytes(pool.CompressedBytes)}");
 
     private static Verb AutoscaleStatus() => new Verb(
         "autoscale-status", "How many PGs pools have, and should have by what they hold.", "storage pool autoscale-status", "storage pool autoscale-status --json").Does(async (run, cancellation) =>
@@ -103,10 +108,10 @@ internal static class PoolCommands
     private static Verb Set()
     {
         var name = new Argument<string>("POOL") { Description = "The pool." };
-        var key = new Argument<string>("KEY") { Description = "size, min_size, pg_num, pg_autoscale_mode, target_size_ratio, rule, quota_bytes, quota_objects, application or name." };
+        var key = new Argument<string>("KEY") { Description = "size, min_size, pg_num, pg_autoscale_mode, target_size_ratio, compression, rule, quota_bytes, quota_objects, application or name." };
         var value = new Argument<string>("VALUE") { Description = "The new value." };
         var sure = new Option<bool>("--yes-i-really-mean-it") { Description = "Confirm a value that may cost data: size 1, min_size 1." };
-        return new Verb("set", "Changes one setting of a pool.", "storage pool set vms size 3", "storage pool set vms quota_bytes 1099511627776") { name, key, value, sure }.Does(async (run, cancellation) =>
+        return new Verb("set", "Changes one setting of a pool.", "storage pool set vms size 3", "storage pool set vms quota_bytes 1099511627776", "storage pool set vms compression lz4") { name, key, value, sure }.Does(async (run, cancellation) =>
         {
             ChangeReply reply = await run.Admin.PoolSetAsync(
                 new PoolSetRequest { Name = run.Get(name), Key = run.Get(key), Value = run.Get(value), Confirmed = run.Get(sure) }, cancellation).ConfigureAwait(false);

@@ -37,7 +37,7 @@ internal static class StoreCommands
             StoreCheckReport report = await WithStoreAsync(run, store => store.CheckAsync(!run.Get(quick), run.Get(repair), Console.Out.WriteLine)).ConfigureAwait(false);
             Console.Out.WriteLine(string.Create(
                 CultureInfo.InvariantCulture,
-                $"{report.Collections} collections, {report.Objects} objects, {report.Blocks} blocks ({report.BlocksVerified} verified, {report.BlocksDamaged} damaged), {report.OmapEntries} omap entries, {report.Orphans} orphans ({report.OrphansRemoved} removed), {report.Errors} errors: {(report.IsClean ? "clean" : "NOT CLEAN")}"));
+                $"{report.Collections} collections, {report.Objects} objects, {report.Blocks} blocks ({report.CompressedBlocks} compressed, {report.BlocksVerified} verified, {report.BlocksDamaged} damaged), {report.OmapEntries} omap entries, {report.Orphans} orphans ({report.OrphansRemoved} removed), {report.Errors} errors: {(report.IsClean ? "clean" : "NOT CLEAN")}"));
             return report.IsClean ? 0 : Verb.Failure;
         });
     }

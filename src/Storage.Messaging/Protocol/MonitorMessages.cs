@@ -350,7 +350,10 @@ public sealed record OsdStatistics(
     int SlowOperations = 0,
     string SlowestOperation = "")
 {
-    private const byte FormatVersion = 3;
+    private const byte FormatVersion = 4; // 3 lacks compression
+
+    /// <summary>Per pool with compressed data on this OSD: the data as it was written, and what it takes, in bytes.</summary>
+    public IReadOnlyList<(long Pool, long OriginalBytes, long StoredBytes)> Compression { get; init; } = [];
 
     /// <summary>Writes the message.</summary>
     /// <param name="writer">Where to.</param>
@@ -375,6 +378,14 @@ public sealed record OsdStatistics(
         {
             group.Encode(writer);
         }
+
+        writer.WriteInt32(Compression.Count);
+        foreach ((long pool, long original, long stored) in Compression)
+        {
+            writer.WriteInt64(pool);
+            writer.WriteInt64(original);
+            writer.WriteInt64(stored);
+        }
     }
 
     /// <summary>Reads the message.</summary>
@@ -383,7 +394,7 @@ public sealed record OsdStatistics(
     public static OsdStatistics Decode(ReadOnlySpan<byte> body)
     {
         var reader = new WireReader(body);
-        reader.ReadVersion(FormatVersion, "OSD statistics");
+        byte version = reader.ReadVersion(FormatVersion, "OSD statistics");
         var osd = new OsdId(reader.ReadInt32());
         var epoch = new Epoch(reader.ReadUInt32());
         long total = reader.ReadInt64();
@@ -403,6 +414,12 @@ public sealed record OsdStatistics(
             groups[i] = PgStatistics.Decode(ref reader);
         }
 
-        return new OsdStatistics(osd, epoch, total, used, readBytes, writeBytes, reads, writes, recovered, errors, repaired, groups, slow, slowest);
+        var compression = new (long, long, long)[version >= 4 ? reader.ReadCount(24) : 0];
+        for (int i = 0; i < compression.Length; i++)
+        {
+            compression[i] = (reader.ReadInt64(), reader.ReadInt64(), reader.ReadInt64());
+        }
+
+        return new OsdStatistics(osd, epoch, total, used, readBytes, writeBytes, reads, writes, recovered, errors, repaired, groups, slow, slowest) { Compression = compression };
     }
 }

@@ -179,6 +179,17 @@ internal sealed partial class AdminChanges
                 return double.TryParse(value, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out double ratio) && ratio is >= 0 and <= 1e6
                     ? pool with { TargetRatio = ratio }
                     : throw new RpcException(StatusCode.InvalidArgument, $"{key} is a number from 0 (what the pool holds decides) to 1000000, not '{value}'");
+            case "compression":
+                return pool with
+                {
+                    Compression = value switch
+                    {
+                        "none" => PoolCompression.None,
+                        "lz4" => PoolCompression.Lz4,
+                        "zstd" => PoolCompression.Zstd,
+                        _ => throw new RpcException(StatusCode.InvalidArgument, $"{key} is none, lz4 or zstd, not '{value}'"),
+                    },
+                };
             case "pgp_num":
                 int placed = Number(key, value, 1, pool.PgCount);
                 return placed >= pool.EffectivePlacedPgCount
@@ -201,7 +212,7 @@ internal sealed partial class AdminChanges
             default:
                 throw new RpcException(
                     StatusCode.InvalidArgument,
-                    $"'{key}' is no setting of a pool; there are size, min_size, pg_num, pgp_num, pg_autoscale_mode, target_size_ratio, rule, quota_bytes, quota_objects, application, name");
+                    $"'{key}' is no setting of a pool; there are size, min_size, pg_num, pgp_num, pg_autoscale_mode, target_size_ratio, compression, rule, quota_bytes, quota_objects, application, name");
         }
     }
 

@@ -140,6 +140,22 @@ internal sealed partial class AdminQueries
         return counts;
     }
 
+    // Of the OSDs that report: what lies compressed on those that are down is not known.
+    private Dictionary<long, (long Original, long Stored)> Compressed(ClusterMap map)
+    {
+        var sums = new Dictionary<long, (long Original, long Stored)>();
+        foreach (Cluster.OsdInfo osd in map.Osds)
+        {
+            foreach ((long pool, long original, long stored) in leader.Statistics.Of(osd.Id)?.Compression ?? [])
+            {
+                (long Original, long Stored) sum = sums.GetValueOrDefault(pool);
+                sums[pool] = (sum.Original + original, sum.Stored + stored);
+            }
+        }
+
+        return sums;
+    }
+
     private PoolListReply PoolList(PoolListRequest request)
     {
         ClusterMap map = Map;
@@ -147,6 +163,7 @@ internal sealed partial class AdminQueries
         PgView[] views = Views();
         UsageSummary usage = Usage(map, views);
         Dictionary<long, PoolUsage> held = PoolUsage.Of(views);
+        Dictionary<long, (long Original, long Stored)> compressed = Compressed(map);
         foreach (Cluster.PoolInfo pool in map.Pools)
         {
             if (request.Name.Length > 0 && pool.Name != request.Name)
@@ -155,6 +172,7 @@ internal sealed partial class AdminQueries
             }
 
             (long objects, long bytes) = held.GetValueOrDefault(pool.Id);
+            (long original, long stored) = compressed.GetValueOrDefault(pool.Id);
             reply.Pools.Add(new Rpc.Admin.PoolInfo
             {
                 Id = pool.Id,
@@ -171,12 +189,15 @@ internal sealed partial class AdminQueries
                 QuotaObjects = (ulong)pool.QuotaObjects,
                 Objects = (ulong)objects,
                 StoredBytes = (ulong)bytes,
-                UsedBytes = (ulong)(bytes * pool.Size),
+                UsedBytes = (ulong)Math.Max(stored, (bytes * pool.Size) - original + stored),
                 AvailableBytes = usage.AvailableBytes / (ulong)pool.Size,
                 CreatedEpoch = pool.Created.Value,
                 SnapshotSequence = pool.SnapshotSequence,
                 RemovedSnapshots = pool.RemovedSnapshots.Count,
                 SnapshotBarrier = pool.SnapshotBarrier,
+                Compression = pool.Compression switch { PoolCompression.Lz4 => "lz4", PoolCompression.Zstd => "zstd", _ => "none" },
+                CompressedOriginalBytes = (ulong)original,
+                CompressedBytes = (ulong)stored,
             });
         }
 

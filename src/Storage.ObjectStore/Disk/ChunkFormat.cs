@@ -6,17 +6,19 @@ namespace Storage.ObjectStore.Disk;
 /// <summary>
 /// Database value of a chunk: <c>version(1) mapped(8, a bit per block) runs(1) { unit(4) count(1) } checksums(4 per mapped
 /// block) overlays(1) { block(1) pieces(2) { kind(1) start(2) length(2) … } }</c>, where a Disk piece goes on with unit(4)
-/// checksum(4) source(2), a Journal piece with the ring position of its bytes(8) and an Inline piece with the bytes.
+/// checksum(4) source(2), a Journal piece with the ring position of its bytes(8), an Inline piece with the bytes and a Blob piece with source(2)
+/// and the <see cref="Blob"/>. Version 2, written where there is compressed data only, ends with <c>blobs(1) { first(2) mask(8) blob }</c>.
 /// </summary>
 internal static class ChunkFormat
 {
-    private const byte Version = 1;
+    private const byte Version = 2;
 
     /// <summary>Writes a chunk; false if it holds nothing.</summary>
     public static bool Write(WireWriter writer, Chunk chunk)
     {
         writer.Clear();
-        writer.WriteByte(Version);
+        writer.WriteByte(1);
+        bool blobs = chunk.Blobs is { Count: > 0 };
         ulong mapped = 0;
         for (int i = 0; i < Chunk.Blocks; i++)
         {
@@ -71,11 +73,25 @@ internal static class ChunkFormat
                 foreach (ref readonly Piece piece in overlay.Pieces)
                 {
                     WritePiece(writer, in piece);
+                    blobs |= piece.Kind == PieceKind.Blob;
                 }
             }
         }
 
-        return mapped != 0 || chunk.OverlayCount > 0;
+        if (blobs)
+        {
+            writer.PatchByte(0, Version);
+            writer.WriteByte((byte)(chunk.Blobs?.Count ?? 0));
+            for (int i = 0; i < (chunk.Blobs?.Count ?? 0); i++)
+            {
+                ChunkBlob slot = chunk.Blobs![i];
+                writer.WriteUInt16((ushort)(short)slot.First);
+                writer.WriteUInt64(slot.Mask);
+                slot.Blob.Write(writer);
+            }
+        }
+
+        return mapped != 0 || chunk.OverlayCount > 0 || blobs;
     }
 
     private static void WritePiece(WireWriter writer, in Piece piece)
@@ -90,6 +106,10 @@ internal static class ChunkFormat
                 writer.WriteUInt32(piece.Unit);
                 writer.WriteUInt32(piece.Checksum);
                 writer.WriteUInt16((ushort)piece.Source);
+                break;
+            case PieceKind.Blob:
+                writer.WriteUInt16((ushort)piece.Source);
+                piece.Blob!.Write(writer);
                 break;
             case PieceKind.Journal when inline:
                 writer.WriteRaw(piece.Batch!.Span.Slice(piece.Source, piece.Length));
@@ -107,10 +127,11 @@ internal static class ChunkFormat
     /// <param name="units">Filled with the unit of each block.</param>
     /// <param name="checksums">Filled with the checksum of each mapped block.</param>
     /// <param name="onPiece">Called for each overlay piece with its block; for Journal pieces the position, for Inline the bytes.</param>
-    public static void Read(ReadOnlySpan<byte> value, Span<uint> units, Span<uint> checksums, PieceVisitor? onPiece)
+    /// <param name="blobs">Gets the compressed data that blocks are read from.</param>
+    public static void Read(ReadOnlySpan<byte> value, Span<uint> units, Span<uint> checksums, PieceVisitor? onPiece, List<ChunkBlob> blobs)
     {
         var reader = new WireReader(value);
-        reader.ReadVersion(Version, "block map");
+        byte version = reader.ReadVersion(Version, "block map");
         ulong mapped = reader.ReadUInt64();
         int runs = reader.ReadByte();
         ulong left = mapped;
@@ -148,6 +169,10 @@ internal static class ChunkFormat
                         piece.Checksum = reader.ReadUInt32();
                         piece.Source = reader.ReadUInt16();
                         break;
+                    case PieceKind.Blob:
+                        piece.Source = reader.ReadUInt16();
+                        piece.Blob = Blob.Read(ref reader);
+                        break;
                     case PieceKind.Journal:
                         position = reader.ReadInt64();
                         break;
@@ -162,7 +187,29 @@ internal static class ChunkFormat
             }
         }
 
+        int slots = version >= 2 ? reader.ReadByte() : 0;
+        for (int i = 0; i < slots; i++)
+        {
+            int first = (short)reader.ReadUInt16();
+            ulong mask = reader.ReadUInt64();
+            var blob = Blob.Read(ref reader);
+            ulong covers = BitsFrom(first, blob.Blocks);
+            if (mask == 0 || (mask & ~covers) != 0 || (mask & mapped) != 0)
+            {
+                throw new MalformedDataException($"blocks {mask:x} of compressed data at block {first} with {blob.Blocks} blocks, among mapped blocks {mapped:x}");
+            }
+
+            blobs.Add(new ChunkBlob(blob, first, mask));
+        }
+
         reader.ExpectEnd();
+    }
+
+    /// <summary>The bits of a chunk's blocks from one on, which may lie before it.</summary>
+    private static ulong BitsFrom(int first, int count)
+    {
+        ulong bits = (1UL << count) - 1;
+        return first <= -count || first >= Chunk.Blocks ? 0 : first < 0 ? bits >> -first : bits << first;
     }
 
     public delegate void PieceVisitor(int block, Piece piece, long position, ReadOnlySpan<byte> bytes);

@@ -230,17 +230,25 @@ public sealed partial class DiskObjectStore
     private void ApplyDirect(Onode onode, in DirectWrite direct)
     {
         int done = 0;
+        int checksum = direct.ChecksumStart;
         for (int r = 0; r < direct.RunCount; r++)
         {
-            (uint start, uint count) = _runs[direct.RunStart + r];
-            for (uint i = 0; i < count; i++, done++)
+            DirectRun run = _runs[direct.RunStart + r];
+            if (run.Blob is { } blob)
+            {
+                InstallBlob(onode, direct.FirstBlock + done, blob);
+                done += blob.Blocks;
+                continue;
+            }
+
+            for (uint i = 0; i < run.Count; i++, done++)
             {
                 long block = direct.FirstBlock + done;
                 Chunk chunk = GetChunk(onode, (int)(block / Chunk.Blocks), create: true)!;
                 int index = (int)(block % Chunk.Blocks);
                 DropBlock(chunk, index);
-                chunk.Units[index] = start + i;
-                chunk.Checksums[index] = _checksums[direct.ChecksumStart + done];
+                chunk.Units[index] = run.Start + i;
+                chunk.Checksums[index] = _checksums[checksum++];
                 MarkDirty(chunk);
             }
         }
@@ -324,9 +332,10 @@ public sealed partial class DiskObjectStore
                 continue;
             }
 
+            CloneBlobs(chunk, target);
             for (int block = 0; block < Chunk.Blocks; block++)
             {
-                if (HasBlock(chunk, block))
+                if (HasBlock(chunk, block) && !chunk.IsInBlob(block))
                 {
                     long number = (long)i * Chunk.Blocks + block;
                     InstallSnapshot(target, number, Snapshot(source, number));

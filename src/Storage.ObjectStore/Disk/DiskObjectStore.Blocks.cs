@@ -22,6 +22,10 @@ public sealed partial class DiskObjectStore
         {
             piece.Batch!.Retain();
         }
+        else if (piece.Kind == PieceKind.Blob)
+        {
+            RetainBlob(piece.Blob!);
+        }
     }
 
     private void Release(in Piece piece)
@@ -33,6 +37,10 @@ public sealed partial class DiskObjectStore
         else if (piece.Kind == PieceKind.Journal)
         {
             piece.Batch!.Release();
+        }
+        else if (piece.Kind == PieceKind.Blob)
+        {
+            ReleaseBlob(piece.Blob!);
         }
     }
 
@@ -70,7 +78,7 @@ public sealed partial class DiskObjectStore
     private void InstallOverlay(Chunk chunk, int block, OverlayBlock overlay)
     {
         chunk.Overlay ??= new OverlayBlock?[Chunk.Blocks];
-        Invariant.Holds(chunk.Overlay[block] is null && chunk.Units[block] == 0);
+        Invariant.Holds(chunk.Overlay[block] is null && chunk.Units[block] == 0 && !chunk.IsInBlob(block));
         chunk.Overlay[block] = overlay;
         chunk.OverlayMask |= 1UL << block;
         chunk.Owner!.OverlayBlocks++;
@@ -111,9 +119,13 @@ public sealed partial class DiskObjectStore
             ReleaseUnit(chunk.Units[block]);
             chunk.Units[block] = 0;
         }
+        else if (chunk.IsInBlob(block))
+        {
+            DropFromBlob(chunk, block);
+        }
     }
 
-    private static bool HasBlock(Chunk chunk, int block) => chunk.Units[block] != 0 || chunk.Overlay?[block] is not null;
+    private static bool HasBlock(Chunk chunk, int block) => chunk.Units[block] != 0 || chunk.Overlay?[block] is not null || chunk.IsInBlob(block);
 
     /// <summary>Lays a piece over a block; takes its own reference.</summary>
     private void SetPiece(Onode onode, long block, in Piece piece)
@@ -135,7 +147,14 @@ public sealed partial class DiskObjectStore
             if (overlay is null)
             {
                 overlay = RentOverlay();
-                overlay.Add(BasePiece(chunk, index));
+                Piece below = BasePiece(chunk, index);
+                overlay.Add(in below);
+                if (below.Kind == PieceKind.Blob)
+                {
+                    Retain(in below);
+                    DropFromBlob(chunk, index);
+                }
+
                 chunk.Units[index] = 0; // its reference is the piece's now
                 InstallOverlay(chunk, index, overlay);
             }
@@ -166,9 +185,10 @@ public sealed partial class DiskObjectStore
         return home;
     }
 
-    private static Piece BasePiece(Chunk chunk, int block) => chunk.Units[block] == 0
-        ? new Piece { Kind = PieceKind.Zero, Length = BlockSize }
-        : new Piece { Kind = PieceKind.Disk, Length = BlockSize, Unit = chunk.Units[block], Checksum = chunk.Checksums[block] };
+    private static Piece BasePiece(Chunk chunk, int block) => chunk.Units[block] != 0
+        ? new Piece { Kind = PieceKind.Disk, Length = BlockSize, Unit = chunk.Units[block], Checksum = chunk.Checksums[block] }
+        : chunk.IsInBlob(block) ? BlobPiece(chunk.Blobs![chunk.FindBlob(block)], block)
+        : new Piece { Kind = PieceKind.Zero, Length = BlockSize };
 
     private void Splice(OverlayBlock overlay, in Piece piece)
     {
@@ -265,6 +285,12 @@ public sealed partial class DiskObjectStore
         {
             chunk.Units[index] = first.Unit;
             chunk.Checksums[index] = first.Checksum;
+            snapshot.Clear();
+            RecycleOverlay(snapshot);
+        }
+        else if (snapshot.Count == 1 && first.Kind == PieceKind.Blob && first.Source % BlockSize == 0)
+        {
+            AddToBlob(chunk, index, first.Blob!, index - (first.Source / BlockSize));
             snapshot.Clear();
             RecycleOverlay(snapshot);
         }

@@ -28,7 +28,8 @@ public sealed partial class DiskObjectStore
         CheckObjects(report, objects, omaps, problem);
         var references = new Dictionary<uint, int>();
         var reads = new List<(uint Unit, uint Checksum, ulong Number, long Block)>();
-        CheckChunks(report, objects, references, reads, orphans, problem);
+        var blobs = new List<(ChunkBlob Slot, ulong Number, int Chunk)>();
+        CheckChunks(report, objects, references, reads, blobs, orphans, problem);
         CheckOmaps(report, omaps, orphans, problem);
         CheckLogs(report, orphans, problem);
         if (references.Count + _overlayBlocks - _homes > _space.Allocated || (_overlayBlocks == 0 && references.Count != _space.Allocated - _freed.Count - _freeing.Count - _releasing))
@@ -40,6 +41,7 @@ public sealed partial class DiskObjectStore
         if (readData)
         {
             await CheckDataAsync(report, reads, objects, problem);
+            await CheckBlobsAsync(report, blobs, objects, problem);
         }
 
         if (repair && orphans.Count > 0)
@@ -108,11 +110,13 @@ public sealed partial class DiskObjectStore
         Dictionary<ulong, (CollectionId Collection, ObjectId Id, int Chunks)> objects,
         Dictionary<uint, int> references,
         List<(uint Unit, uint Checksum, ulong Number, long Block)> reads,
+        List<(ChunkBlob Slot, ulong Number, int Chunk)> blobs,
         List<byte[]> orphans,
         Action<string> problem)
     {
         uint[] units = new uint[Chunk.Blocks];
         uint[] checksums = new uint[Chunk.Blocks];
+        var found = new List<ChunkBlob>();
         using MetadataIterator at = _database.Iterate();
         for (at.Seek([MetadataKeys.ChunkPrefix]); at.IsValid && at.Key[0] == MetadataKeys.ChunkPrefix; at.Next())
         {
@@ -127,7 +131,14 @@ public sealed partial class DiskObjectStore
             }
 
             Array.Clear(units);
-            ChunkFormat.Read(at.Value, units, checksums, null); // what cannot be read was refused at mount
+            found.Clear();
+            ChunkFormat.Read(at.Value, units, checksums, null, found); // what cannot be read was refused at mount
+            foreach (ChunkBlob slot in found)
+            {
+                CheckBlobUnits(report, slot, $"{owner.Collection}/{owner.Id}: compressed blocks from {(index * Chunk.Blocks) + slot.First} on", references, problem);
+                blobs.Add((slot, number, index));
+            }
+
             for (int block = 0; block < Chunk.Blocks; block++)
             {
                 uint unit = units[block];

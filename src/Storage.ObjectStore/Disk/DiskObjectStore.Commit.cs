@@ -5,9 +5,6 @@ using Storage.Reactor;
 
 namespace Storage.ObjectStore.Disk;
 
-/// <summary>The part of a Write step that went straight to newly allocated space; Blocks is 0 if none did.</summary>
-internal readonly record struct DirectWrite(long FirstBlock, int Blocks, int RunStart, int RunCount, int ChecksumStart);
-
 /// <summary>Where the next Write step finds its data while a transaction is applied.</summary>
 internal ref struct ApplyCursor(JournalBatch batch, int dataOffset, ReadOnlySpan<DirectWrite> directs)
 {
@@ -29,7 +26,7 @@ public sealed partial class DiskObjectStore
     private const int TransactionHeader = 8;
     private readonly WireWriter _meta = new(4096);
     private readonly List<DirectWrite> _directs = [];
-    private readonly List<(uint Start, uint Count)> _runs = [];
+    private readonly List<DirectRun> _runs = [];
     private readonly List<uint> _checksums = [];
     private readonly Queue<JournalBatch> _queue = new();
     private readonly Queue<JournalBatch> _live = new(); // in the ring and perhaps still needed there, in order
@@ -86,6 +83,7 @@ public sealed partial class DiskObjectStore
             Apply(in step, ref cursor);
         }
 
+        DissolveThinned();
         StartDirectWrites(transaction, batch);
         SchedulePump();
         if (IsWorthReclaiming())
@@ -167,75 +165,6 @@ public sealed partial class DiskObjectStore
         return (int)inline;
     }
 
-    private int DirectRange(in TransactionStep step, out long first)
-    {
-        first = (step.Offset + BlockSize - 1) / BlockSize;
-        long blocks = (step.Offset + step.Length) / BlockSize - first;
-        return blocks * BlockSize >= _options.DirectWriteBytes ? (int)blocks : 0;
-    }
-
-    private void PlanWrite(in TransactionStep step)
-    {
-        int blocks = DirectRange(in step, out long first);
-        int runStart = _runs.Count;
-        int checksumStart = _checksums.Count;
-        if (blocks > 0)
-        {
-            int left = blocks;
-            while (left > 0)
-            {
-                uint got = _space.Allocate((uint)left, out uint start);
-                if (got == 0)
-                {
-                    GiveBackRuns();
-                    throw new StoreFullException($"no room for {blocks} blocks");
-                }
-
-                _runs.Add((start, got));
-                left -= (int)got;
-            }
-
-            ReadOnlySpan<byte> data = step.Data.Span.Slice((int)(first * BlockSize - step.Offset), blocks * BlockSize);
-            for (int i = 0; i < blocks; i++)
-            {
-                _checksums.Add(Crc32C.Compute(data.Slice(i * BlockSize, BlockSize)));
-            }
-        }
-
-        _directs.Add(new DirectWrite(first, blocks, runStart, _runs.Count - runStart, checksumStart));
-        _meta.WriteInt32(blocks);
-        if (blocks == 0)
-        {
-            return;
-        }
-
-        _meta.WriteInt64(first);
-        _meta.WriteInt32(_runs.Count - runStart);
-        for (int i = runStart; i < _runs.Count; i++)
-        {
-            _meta.WriteUInt32(_runs[i].Start);
-            _meta.WriteUInt32(_runs[i].Count);
-        }
-
-        for (int i = checksumStart; i < _checksums.Count; i++)
-        {
-            _meta.WriteUInt32(_checksums[i]);
-        }
-    }
-
-    private void GiveBackRuns()
-    {
-        foreach ((uint start, uint count) in _runs)
-        {
-            for (uint i = 0; i < count; i++)
-            {
-                _space.Free(start + i);
-            }
-        }
-
-        _runs.Clear();
-    }
-
     private void CopyInlineData(Transaction transaction, Span<byte> space)
     {
         int at = 0;
@@ -259,76 +188,6 @@ public sealed partial class DiskObjectStore
 
             data.CopyTo(space[at..]);
             at += data.Length;
-        }
-    }
-
-    private void StartDirectWrites(Transaction transaction, JournalBatch batch)
-    {
-        int write = 0;
-        foreach (ref readonly TransactionStep step in transaction.Steps)
-        {
-            if (step.Code != TransactionCode.Write)
-            {
-                continue;
-            }
-
-            DirectWrite direct = _directs[write++];
-            if (direct.Blocks == 0)
-            {
-                continue;
-            }
-
-            BufferSegment data = step.Data.Slice((int)(direct.FirstBlock * BlockSize - step.Offset), direct.Blocks * BlockSize);
-            PageBuffer? aligned = null;
-            if (data.Offset % BlockSize != 0)
-            {
-                aligned = _pool.Rent(data.Length);
-                data.Span.CopyTo(aligned.Span);
-                data = aligned.Slice(0, data.Length);
-            }
-
-            int at = 0;
-            for (int r = 0; r < direct.RunCount; r++)
-            {
-                (uint start, uint count) = _runs[direct.RunStart + r];
-                int bytes = (int)count * BlockSize;
-                DirectCompletion io = _directPool.TryPop(out DirectCompletion? pooled) ? pooled : new DirectCompletion(this);
-                io.Start(batch, start, count);
-                _directInFlight.Add(io);
-                batch.PendingData++;
-                _device.Write(UnitOffset(start), data.Slice(at, bytes), durable: true, io);
-                at += bytes;
-            }
-
-            aligned?.Release();
-        }
-    }
-
-    private long UnitOffset(uint unit) => _super.DataOffset + (long)(unit - 1) * BlockSize;
-
-    private void OnDirectWritten(DirectCompletion io, int result)
-    {
-        _directInFlight.Remove(io);
-        JournalBatch batch = io.Batch!;
-        bool good = result == (int)io.Count * BlockSize;
-        _directPool.Push(io);
-        if (_closed)
-        {
-            return;
-        }
-
-        if (!good)
-        {
-            Fail(new IOException($"a data write of {io.Count * BlockSize} bytes returned {result}"));
-            RetryWaitingReads();
-            return;
-        }
-
-        RetryWaitingReads();
-        if (--batch.PendingData == 0)
-        {
-            SchedulePump();
-            AdvanceCheckpoint();
         }
     }
 
@@ -494,23 +353,5 @@ public sealed partial class DiskObjectStore
     private sealed class JournalCompletion(DiskObjectStore store) : BlockCompletion
     {
         public override void OnDone(int result) => store.OnJournalWritten(result);
-    }
-
-    private sealed class DirectCompletion(DiskObjectStore store) : BlockCompletion
-    {
-        public JournalBatch? Batch { get; private set; }
-
-        public uint First { get; private set; }
-
-        public uint Count { get; private set; }
-
-        public void Start(JournalBatch batch, uint first, uint count)
-        {
-            Batch = batch;
-            First = first;
-            Count = count;
-        }
-
-        public override void OnDone(int result) => store.OnDirectWritten(this, result);
     }
 }

@@ -27,6 +27,7 @@ public sealed partial class DiskObjectStore
                     continue;
                 }
 
+                runs += chunk.Blobs?.Count ?? 0;
                 foreach (uint unit in chunk.Units)
                 {
                     if (unit != 0)

@@ -197,7 +197,14 @@ public sealed partial class DiskObjectStore
             }
             else if (chunk is null || chunk.Units[index] == 0)
             {
-                operation.AddHole(i);
+                if (chunk is not null && chunk.IsInBlob(index))
+                {
+                    operation.AddBlob(i, chunk, index);
+                }
+                else
+                {
+                    operation.AddHole(i);
+                }
             }
             else if (!mayCache || !_cache.TryCopy(chunk.Units[index], chunk.Checksums[index], operation.Block(i)))
             {
@@ -219,7 +226,9 @@ public sealed partial class DiskObjectStore
                 continue;
             }
 
-            if (chunk.Units[index] != 0 ? IsInFlight(chunk.Units[index]) : chunk.Overlay?[index] is { } overlay && IsInFlight(overlay))
+            if (chunk.Units[index] != 0 ? IsInFlight(chunk.Units[index])
+                : chunk.IsInBlob(index) ? IsInFlight(chunk.Blobs![chunk.FindBlob(index)].Blob.Unit)
+                : chunk.Overlay?[index] is { } overlay && IsInFlight(overlay))
             {
                 return true;
             }
@@ -232,7 +241,7 @@ public sealed partial class DiskObjectStore
     {
         foreach (ref readonly Piece piece in overlay.Pieces)
         {
-            if (piece.Kind == PieceKind.Disk && IsInFlight(piece.Unit))
+            if (IsInFlight(in piece))
             {
                 return true;
             }
@@ -240,6 +249,14 @@ public sealed partial class DiskObjectStore
 
         return false;
     }
+
+    // A blob goes to the disk whole, with the others of its write.
+    private bool IsInFlight(in Piece piece) => piece.Kind switch
+    {
+        PieceKind.Disk => IsInFlight(piece.Unit),
+        PieceKind.Blob => IsInFlight(piece.Blob!.Unit),
+        _ => false,
+    };
 
     private bool IsInFlight(uint unit)
     {
@@ -305,142 +322,4 @@ public sealed partial class DiskObjectStore
     }
 
     private readonly record struct WaitingRead(CollectionId Collection, ObjectId Object, long Offset, int Length, IReadCompletion Completion, ulong Token);
-
-    /// <summary>One read under way. Pooled; one disk operation per run of units that lie one after the other.</summary>
-    private sealed class ReadOperation(DiskObjectStore store) : BlockCompletion
-    {
-        private readonly List<(int Block, Chunk Chunk, int Index, uint Unit, uint Checksum)> _expected = [];
-        private readonly DiskPatches _patches = new(store);
-        private readonly List<(int Block, uint Unit, int Count)> _reads = [];
-        private PageBuffer? _buffer;
-        private IReadCompletion? _completion;
-        private ulong _token;
-        private int _within;
-        private int _length;
-        private int _pending;
-        private long _wanted;
-        private long _got;
-        private int _error;
-        private long _period;
-
-        public void Begin(PageBuffer buffer, int within, int length, IReadCompletion completion, ulong token, long period)
-        {
-            _buffer = buffer;
-            _within = within;
-            _length = length;
-            _completion = completion;
-            _token = token;
-            _period = period;
-            _wanted = _got = 0;
-            _error = 0;
-            _pending = 1; // keeps early completions from ending it before all has started; Go takes it back
-        }
-
-        public void AddHole(int block) => Block(block).Clear();
-
-        /// <summary>Whether blocks read go to the cache.</summary>
-        public bool MayCache { get; set; }
-
-        public Span<byte> Block(int block) => _buffer!.Span.Slice(block * BlockSize, BlockSize);
-
-        public void AddUnit(int block, Chunk chunk, int index)
-        {
-            uint unit = chunk.Units[index];
-            _expected.Add((block, chunk, index, unit, chunk.Checksums[index]));
-            if (_reads.Count > 0)
-            {
-                (int first, uint start, int count) = _reads[^1];
-                if (first + count == block && start + (uint)count == unit)
-                {
-                    _reads[^1] = (first, start, count + 1);
-                    return;
-                }
-            }
-
-            _reads.Add((block, unit, 1));
-        }
-
-        public void AddPieces(int block, OverlayBlock overlay)
-        {
-            int started = _patches.Fill(overlay, _buffer!.Span, block * BlockSize, this);
-            _pending += started;
-            _wanted += started * BlockSize;
-        }
-
-        public void Go()
-        {
-            foreach ((int block, uint unit, int count) in _reads)
-            {
-                _pending++;
-                _wanted += count * BlockSize;
-                store._device.Read(store.UnitOffset(unit), _buffer!.Slice(block * BlockSize, count * BlockSize), this);
-            }
-
-            _reads.Clear();
-            if (--_pending == 0)
-            {
-                End();
-            }
-        }
-
-        public override void OnDone(int result)
-        {
-            if (result < 0)
-            {
-                _error = -result;
-            }
-            else
-            {
-                _got += result;
-            }
-
-            if (--_pending == 0)
-            {
-                End();
-            }
-        }
-
-        private void End()
-        {
-            bool matches = _patches.Apply(_buffer!.Span, null) && Verify();
-            ReadStatus status = _error != 0 || _got != _wanted ? ReadStatus.IoError : matches ? ReadStatus.Ok : ReadStatus.ChecksumMismatch;
-            _expected.Clear();
-            PageBuffer buffer = _buffer!;
-            IReadCompletion completion = _completion!;
-            (ulong token, int within, int length_) = (_token, _within, _length);
-            _buffer = null;
-            _completion = null;
-            store.EndRead(this, _period);
-            if (status == ReadStatus.Ok)
-            {
-                completion.OnRead(token, status, new BufferSegment(buffer, within, length_));
-            }
-            else
-            {
-                buffer.Release();
-                completion.OnRead(token, status, default);
-            }
-        }
-
-        private bool Verify()
-        {
-            ReadOnlySpan<byte> bytes = _buffer!.Span;
-            foreach ((int block, Chunk chunk, int index, uint unit, uint checksum) in _expected)
-            {
-                ReadOnlySpan<byte> content = bytes.Slice(block * BlockSize, BlockSize);
-                if (Crc32C.Compute(content) != checksum)
-                {
-                    return false;
-                }
-
-                // Only what is still there: the unit may belong to nobody or somebody else by now.
-                if (MayCache && chunk.Owner is not null && chunk.Units[index] == unit && chunk.Checksums[index] == checksum)
-                {
-                    store._cache.Add(unit, checksum, content);
-                }
-            }
-
-            return true;
-        }
-    }
 }

@@ -40,7 +40,7 @@ public sealed partial class DiskObjectStore
     {
         foreach (ref readonly Piece piece in overlay.Pieces)
         {
-            if ((piece.Kind == PieceKind.Journal && !piece.Batch!.Durable) || (piece.Kind == PieceKind.Disk && IsInFlight(piece.Unit)))
+            if ((piece.Kind == PieceKind.Journal && !piece.Batch!.Durable) || IsInFlight(in piece))
             {
                 return false;
             }
@@ -152,7 +152,7 @@ public sealed partial class DiskObjectStore
         /// <summary>Adds a block; those that go back to their unit (not 0) come first.</summary>
         public void Add(Chunk chunk, int block, OverlayBlock overlay, uint unit)
         {
-            _pending += _patches.Fill(overlay, buffer.Span, _items.Count * BlockSize, this);
+            _pending += _patches.Fill(overlay, buffer.Span, _items.Count * BlockSize, this, out _);
             _items.Add(new Item(chunk, block, overlay, overlay.Version, unit, unit != 0));
         }
 
@@ -166,7 +166,7 @@ public sealed partial class DiskObjectStore
             }
             else
             {
-                _readFailed |= result != BlockSize;
+                _readFailed |= result <= 0 || result % BlockSize != 0; // a short read leaves zeroes, which no checksum of what is missing fits
             }
 
             Done();

@@ -86,7 +86,7 @@ internal sealed class Chunk(Onode owner, int index)
 
     public int Index { get; } = index;
 
-    /// <summary>Unit of each block; 0 for a hole or a block that is in the overlay.</summary>
+    /// <summary>Unit of each block; 0 for a hole or a block that is in the overlay or compressed.</summary>
     public Span<uint> Units => _units;
 
     public Span<uint> Checksums => _checksums;
@@ -95,6 +95,42 @@ internal sealed class Chunk(Onode owner, int index)
 
     /// <summary>A bit for each block that is in the overlay.</summary>
     public ulong OverlayMask { get; set; }
+
+    /// <summary>The compressed data that blocks are read from; null if there is none.</summary>
+    public List<ChunkBlob>? Blobs { get; set; }
+
+    /// <summary>A bit for each block that lies in one of <see cref="Blobs"/>.</summary>
+    public ulong BlobMask { get; set; }
+
+    public bool IsInBlob(int block) => (BlobMask >> block & 1) != 0;
+
+    /// <summary>Which of <see cref="Blobs"/> a block lies in that lies in one.</summary>
+    public int FindBlob(int block)
+    {
+        for (int i = 0; i < Blobs!.Count; i++)
+        {
+            if ((Blobs[i].Mask >> block & 1) != 0)
+            {
+                return i;
+            }
+        }
+
+        Invariant.Fail($"block {block} lies in none of {Blobs.Count} blobs");
+        return -1;
+    }
+
+    public bool RefersTo(Blob blob)
+    {
+        foreach (ChunkBlob slot in Blobs ?? [])
+        {
+            if (ReferenceEquals(slot.Blob, blob))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
 
     public int OverlayCount => System.Numerics.BitOperations.PopCount(OverlayMask);
 
@@ -117,16 +153,20 @@ internal enum PieceKind : byte
 
     /// <summary>On disk only: the bytes themselves, for data that never got a place in the ring.</summary>
     Inline = 3,
+
+    /// <summary>Bytes of a blob.</summary>
+    Blob = 4,
 }
 
-/// <summary>Where some bytes of an overlay block come from. Holds a reference on its unit or batch.</summary>
+/// <summary>Where some bytes of an overlay block come from. Holds a reference on its unit, batch or blob.</summary>
 internal struct Piece
 {
     public PieceKind Kind;
     public int Start;
     public int Length;
     public JournalBatch? Batch;
-    public int Source; // offset in the batch's buffer, or in the unit
+    public Blob? Blob;
+    public int Source; // offset in the batch's buffer, in the unit, or in what the blob holds
     public uint Unit;
     public uint Checksum;
 
@@ -163,7 +203,7 @@ internal sealed class OverlayBlock
         {
             foreach (ref readonly Piece piece in Pieces)
             {
-                if (piece.Kind == PieceKind.Disk)
+                if (piece.Kind is PieceKind.Disk or PieceKind.Blob)
                 {
                     return false;
                 }

@@ -60,8 +60,8 @@ internal readonly record struct StoreState(
     long TailPosition,
     ulong TailSequence)
 {
-    // 2: collections have logs, which a build that knows only 1 would lose.
-    private const byte Version = 2;
+    // 2: collections have logs, which a build that knows only 1 would lose. 3: block maps and the journal may tell of compressed data.
+    private const byte Version = 3;
 
     public void Write(WireWriter writer)
     {

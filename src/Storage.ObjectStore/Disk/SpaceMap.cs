@@ -56,17 +56,19 @@ internal sealed class SpaceMap
     }
 
     /// <summary>Adds a reference, taking the unit if it was free.</summary>
-    public void AddReference(uint unit)
+    /// <returns>True if it was free.</returns>
+    public bool AddReference(uint unit)
     {
         Invariant.Holds(unit > 0 && unit <= Units);
         if (!IsUsed(unit))
         {
             Mark(unit);
             Allocated++;
-            return;
+            return true;
         }
 
         System.Runtime.InteropServices.CollectionsMarshal.GetValueRefOrAddDefault(_extra, unit, out _)++;
+        return false;
     }
 
     /// <summary>Drops a reference.</summary>

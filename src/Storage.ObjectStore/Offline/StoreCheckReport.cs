@@ -12,6 +12,9 @@ public sealed class StoreCheckReport
     /// <summary>Blocks of 4 KiB that objects refer to; shared ones count for each.</summary>
     public long Blocks { get; internal set; }
 
+    /// <summary>Of <see cref="Blocks"/>, those that lie compressed.</summary>
+    public long CompressedBlocks { get; internal set; }
+
     /// <summary>Blocks whose data was read and matched its checksum.</summary>
     public long BlocksVerified { get; internal set; }
 

@@ -13,14 +13,16 @@ public sealed class CrashTests
     private static readonly ObjectId O = new("object", 42);
 
     [Theory]
-    [InlineData(11, WriteBackPlace.Adaptive)]
-    [InlineData(12, WriteBackPlace.InPlace)]
-    [InlineData(13, WriteBackPlace.InPlace)]
-    [InlineData(14, WriteBackPlace.NewSpace)]
-    public void EveryCrashPointMountsToATransactionBoundaryAtOrAfterTheLastAcknowledged(int seed, WriteBackPlace place)
+    [InlineData(11, WriteBackPlace.Adaptive, PoolCompression.None)]
+    [InlineData(12, WriteBackPlace.InPlace, PoolCompression.None)]
+    [InlineData(13, WriteBackPlace.InPlace, PoolCompression.None)]
+    [InlineData(14, WriteBackPlace.NewSpace, PoolCompression.None)]
+    [InlineData(15, WriteBackPlace.InPlace, PoolCompression.Lz4)]
+    [InlineData(16, WriteBackPlace.Adaptive, PoolCompression.Zstd)]
+    public void EveryCrashPointMountsToATransactionBoundaryAtOrAfterTheLastAcknowledged(int seed, WriteBackPlace place, PoolCompression compression)
     {
         var random = new Random(seed);
-        using var kit = new StoreKit(place: place, discard: seed % 2 == 0);
+        using var kit = new StoreKit(place: place, discard: seed % 2 == 0) { Compression = compression };
         var memory = new MemoryObjectStore(kit.Loop, new Random(1), new MemoryDisk(), new MemoryStoreOptions { Pool = kit.Pool });
         DiskObjectStore disk = kit.Open();
         var setup = new Transaction();
@@ -46,7 +48,8 @@ public sealed class CrashTests
         var states = new List<string> { StoreCompare.Describe(kit, memory) };
         var acknowledged = new List<(int LogIndex, int Transactions)>();
         var log = new CommitLog();
-        var generator = new TransactionGenerator(random, kit) { Overwrites = 50 };
+        var generator = new TransactionGenerator(random, kit) { Overwrites = compression == PoolCompression.None ? 50 : 20, Compressible = compression != PoolCompression.None };
+        bool sawCompressed = false;
         long checkpoints = disk.Checkpoints;
         for (int step = 1; step <= 25; step++)
         {
@@ -55,6 +58,7 @@ public sealed class CrashTests
             disk.Submit(transaction, log, (ulong)step);
             transaction.Clear();
             states.Add(StoreCompare.Describe(kit, memory));
+            sawCompressed |= disk.Compression.Count > 0;
             for (int pass = random.Next(12); pass > 0; pass--)
             {
                 kit.Loop.Step();
@@ -73,6 +77,7 @@ public sealed class CrashTests
         }
 
         Assert.True(databases.Count > 1);
+        Assert.Equal(compression != PoolCompression.None, sawCompressed);
         List<DeviceOperation> writes = kit.Device!.Log.ToList();
         disk.Abandon();
         kit.Settle();
@@ -95,7 +100,7 @@ public sealed class CrashTests
         kit.AssertNoLeaks();
     }
 
-    private static void CopyFolder(string from, string to)
+    internal static void CopyFolder(string from, string to)
     {
         System.IO.Directory.CreateDirectory(to);
         foreach (string file in System.IO.Directory.GetFiles(from))

@@ -1,6 +1,7 @@
 using Storage.Cluster;
 using Storage.ObjectStore.Disk;
 using Storage.ObjectStore.Memory;
+using Storage.ObjectStore.Offline;
 using Storage.ObjectStore;
 using Xunit;
 
@@ -9,17 +10,23 @@ namespace Storage.Tests.ObjectStore;
 public sealed class DifferentialTests
 {
     [Theory]
-    [InlineData(1)]
-    [InlineData(2)]
-    [InlineData(3)]
-    [InlineData(4)]
-    public void MemoryAndDiskStoreAgreeAcrossRemountsAndCrashes(int seed)
+    [InlineData(1, PoolCompression.None)]
+    [InlineData(2, PoolCompression.None)]
+    [InlineData(3, PoolCompression.None)]
+    [InlineData(4, PoolCompression.None)]
+    [InlineData(5, PoolCompression.Lz4)]
+    [InlineData(6, PoolCompression.Zstd)]
+    [InlineData(7, PoolCompression.Lz4)]
+    [InlineData(8, PoolCompression.Zstd)]
+    public void MemoryAndDiskStoreAgreeAcrossRemountsAndCrashes(int seed, PoolCompression compression)
     {
         var random = new Random(seed);
-        using var kit = new StoreKit(place: (WriteBackPlace)(seed % 3));
+        var options = new DiskStoreOptions { CheckpointInterval = TimeSpan.Zero, JournalBytes = 1 << 20, DirectWriteBytes = 16 << 10, CheckpointBytes = 256 << 10, DataCacheBytes = seed % 2 * (8 << 20) };
+        using var kit = new StoreKit(options, place: (WriteBackPlace)(seed % 3)) { Compression = compression };
         var memory = new MemoryObjectStore(kit.Loop, new Random(1), new MemoryDisk(), new MemoryStoreOptions { Pool = kit.Pool });
         DiskObjectStore disk = kit.Open();
-        var generator = new TransactionGenerator(random, kit) { Overwrites = seed % 2 * 30 };
+        var generator = new TransactionGenerator(random, kit) { Overwrites = seed % 2 * 30, Compressible = compression != PoolCompression.None };
+        bool sawCompressed = false;
         var setup = new Transaction();
         setup.CreateCollection(TransactionGenerator.Collections[0]);
         setup.CreateCollection(TransactionGenerator.Collections[1]);
@@ -33,6 +40,7 @@ public sealed class DifferentialTests
             memory.Submit(transaction, null, 0);
             disk.Submit(transaction, log, ++token);
             transaction.Clear();
+            sawCompressed |= disk.Compression.Count > 0;
             int what = random.Next(60);
             if (what < 8)
             {
@@ -46,6 +54,8 @@ public sealed class DifferentialTests
             {
                 kit.Close(disk);
                 disk = kit.Open();
+                StoreCheckReport report = kit.Loop.Run(() => disk.CheckAsync(true, false, problem => Assert.Fail($"seed={seed} step={step}: {problem}")), TimeSpan.FromMinutes(1));
+                Assert.True(report.IsClean && report.BlocksVerified == report.Blocks);
             }
             else if (what == 13)
             {
@@ -64,6 +74,7 @@ public sealed class DifferentialTests
 
         kit.Settle();
         Assert.Null(disk.Failure);
+        Assert.Equal(compression != PoolCompression.None, sawCompressed);
         Assert.Equal(Enumerable.Range(1, (int)token).Select(i => (ulong)i), log.Committed);
         kit.Close(disk);
         kit.Settle();

@@ -45,10 +45,15 @@ internal sealed class StoreKit : IDisposable
 
     public RecordingBlockDevice? Device { get; private set; }
 
+    /// <summary>What the store is told about pool 1 whenever it is opened.</summary>
+    public PoolCompression Compression { get; init; }
+
     public DiskObjectStore Open(bool record = false)
     {
         Device = new RecordingBlockDevice(Loop, Image, record);
-        return Loop.Run(() => DiskObjectStore.OpenAsync(Loop, Device, Path.Combine(Directory, "db"), Options), TimeSpan.FromMinutes(1));
+        DiskObjectStore store = Loop.Run(() => DiskObjectStore.OpenAsync(Loop, Device, Path.Combine(Directory, "db"), Options), TimeSpan.FromMinutes(1));
+        Assert.True(store.SetCompression(1, Compression));
+        return store;
     }
 
     public void Close(DiskObjectStore store) => Loop.Run(store.CloseAsync, TimeSpan.FromMinutes(1));

@@ -16,6 +16,9 @@ internal sealed class TransactionGenerator(Random random, StoreKit kit)
     /// <summary>Of a hundred steps, how many overwrite a few whole blocks of the same few.</summary>
     public int Overwrites { get; init; }
 
+    /// <summary>Half of the writes are of data that can be compressed, more or less of it.</summary>
+    public bool Compressible { get; init; }
+
     public Transaction Next(IObjectStore present)
     {
         var transaction = new Transaction();
@@ -68,7 +71,7 @@ internal sealed class TransactionGenerator(Random random, StoreKit kit)
         {
             case < 38:
                 byte[] data = new byte[Length()];
-                random.NextBytes(data);
+                Fill(data);
                 Storage.Reactor.BufferSegment segment = kit.Data(data);
                 t.Write(c, o, Offset(), segment);
                 segment.Buffer!.Release();
@@ -181,6 +184,19 @@ internal sealed class TransactionGenerator(Random random, StoreKit kit)
         2 => random.Next(1, 20) * 4096,
         _ => random.Next(1, 60_000),
     };
+
+    private void Fill(byte[] data)
+    {
+        random.NextBytes(data);
+        if (Compressible && random.Next(2) == 0)
+        {
+            int noise = random.Next(1, 12); // of sixteen bytes, how many are noise
+            for (int i = 0; i < data.Length; i++)
+            {
+                data[i] = i % 16 < noise ? data[i] : (byte)(i / 5000);
+            }
+        }
+    }
 
     private byte[] Key() => [(byte)('k'), (byte)random.Next(40)];
 
