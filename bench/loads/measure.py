@@ -2,19 +2,33 @@
 import json
 import os
 import subprocess
+import typing
 
 TICK = os.sysconf("SC_CLK_TCK")
 
-# name, name of the same load in the peer's scripts (or None), fio arguments
+
+
+class Load(typing.NamedTuple):
+    """A load of fio on a volume."""
+    name: str
+    peer: typing.Optional[str]  # the same load's name in the peer's scripts
+    words: list
+    size: typing.Optional[str] = None  # bytes of the volume it works on; None: as much as was filled
+    snapshot: bool = False  # a snapshot is taken before each run, so that writes find blocks they must keep
+
+
 LOADS = [
-    ("4k randwrite QD1", "randwrite_4k_qd1", ["--rw=randwrite", "--bs=4k", "--iodepth=1"]),
-    ("4k randwrite QD32", "randwrite_4k_qd32", ["--rw=randwrite", "--bs=4k", "--iodepth=32"]),
-    ("4k randread QD1", "randread_4k_qd1", ["--rw=randread", "--bs=4k", "--iodepth=1"]),
-    ("4k randread QD32", "randread_4k_qd32", ["--rw=randread", "--bs=4k", "--iodepth=32"]),
-    ("4k seqwrite QD32", None, ["--rw=write", "--bs=4k", "--iodepth=32"]),
-    ("70/30 mix QD32", "mixed70_4k_qd32", ["--rw=randrw", "--rwmixread=70", "--bs=4k", "--iodepth=32"]),
-    ("1M seqwrite QD8", "seqwrite_1m_qd8", ["--rw=write", "--bs=1m", "--iodepth=8"]),
-    ("1M seqread QD8", "seqread_1m_qd8", ["--rw=read", "--bs=1m", "--iodepth=8"]),
+    Load("4k randwrite QD1", "randwrite_4k_qd1", ["--rw=randwrite", "--bs=4k", "--iodepth=1"]),
+    Load("4k randwrite QD32", "randwrite_4k_qd32", ["--rw=randwrite", "--bs=4k", "--iodepth=32"]),
+    Load("4k randread QD1", "randread_4k_qd1", ["--rw=randread", "--bs=4k", "--iodepth=1"]),
+    Load("4k randread QD32", "randread_4k_qd32", ["--rw=randread", "--bs=4k", "--iodepth=32"]),
+    Load("4k seqwrite QD32", None, ["--rw=write", "--bs=4k", "--iodepth=32"]),
+    Load("70/30 mix QD32", "mixed70_4k_qd32", ["--rw=randrw", "--rwmixread=70", "--bs=4k", "--iodepth=32"]),
+    Load("1M seqwrite QD8", "seqwrite_1m_qd8", ["--rw=write", "--bs=1m", "--iodepth=8"]),
+    Load("1M seqread QD8", "seqread_1m_qd8", ["--rw=read", "--bs=1m", "--iodepth=8"]),
+    Load("1M cached read QD8", None, ["--rw=read", "--bs=1m", "--iodepth=8"], size="128m"),
+    Load("4k write, 64 x QD16", None, ["--rw=randwrite", "--bs=4k", "--iodepth=16", "--numjobs=64", "--group_reporting"]),
+    Load("4k write, snapshot", None, ["--rw=randwrite", "--bs=4k", "--iodepth=32"], snapshot=True),
 ]
 
 
@@ -51,17 +65,14 @@ def fio(uri, size, words, extra):
     return json.loads(done.stdout[done.stdout.index("{"):])["jobs"][0]
 
 
-def run(cluster, words, seconds, size):
+def run(cluster, load, seconds, size):
     """One load on a cluster: what fio saw, and what each daemon spent per operation."""
-    before = {name: usage(pid) for name, pid in cluster.daemons.items()}
-    busy, ticks = machine()
-    job = fio(cluster.uri, size, words, ["--time_based", f"--runtime={seconds}"])
-    busy_after, ticks_after = machine()
-    after = {name: usage(pid) for name, pid in cluster.daemons.items()}
+    if load.snapshot:
+        cluster.snapshot()
+    account = Account(cluster)
+    job = fio(cluster.uri, load.size or size, load.words, ["--time_based", f"--runtime={seconds}"])
     sides = [job[side] for side in ("read", "write") if job[side]["total_ios"] > 0]
     operations = sum(side["total_ios"] for side in sides)
-    bytes_moved = sum(side["io_bytes"] for side in sides)
-    written = job["write"]["io_bytes"]
     slower = max(sides, key=lambda side: side["clat_ns"]["percentile"]["99.000000"])  # of a mix, what hurts
     result = {
         "iops": sum(side["iops"] for side in sides),
@@ -71,26 +82,67 @@ def run(cluster, words, seconds, size):
         "p999_ms": slower["clat_ns"]["percentile"]["99.900000"] / 1e6,
         "max_ms": max(side["clat_ns"]["max"] for side in sides) / 1e6,
         "operations": operations,
-        "bytes": bytes_moved,
-        "daemons": {},
+        "bytes": sum(side["io_bytes"] for side in sides),
     }
-    spent = 0.0
-    for name in cluster.daemons:
-        change = {key: after[name][key] - before[name][key] for key in after[name]}
-        spent += change["user"] + change["system"]
-        result["daemons"][name] = {
-            "user_us_per_op": change["user"] * 1e6 / operations,
-            "system_us_per_op": change["system"] * 1e6 / operations,
-            "cpu_us_per_op": (change["user"] + change["system"]) * 1e6 / operations,
-            "switches_per_op": change["switches"] / operations,
-            "written_per_byte": change["written"] / written if written else 0.0,
-            "resident_mib": after[name]["resident"] / 2**20,
-        }
-    osds = [figures for name, figures in result["daemons"].items() if name.startswith("osd")]
-    for key in ("cpu_us_per_op", "switches_per_op", "written_per_byte"):
-        result["osd_" + key] = sum(figures[key] for figures in osds)
-        result["all_" + key] = sum(figures[key] for figures in result["daemons"].values())
-    # What others on the machine took: absolute figures of a run beside them say little.
-    result["others_cpu_percent"] = max(0.0, 100 * ((busy_after - busy) - (spent + job["usr_cpu"] / 100 * seconds + job["sys_cpu"] / 100 * seconds) * TICK)
-                                       / (ticks_after - ticks))
+    jobs = job.get("job_options", {}).get("numjobs", 1)
+    account.close(result, account.take(), job["write"]["io_bytes"], (job["usr_cpu"] + job["sys_cpu"]) / 100 * seconds * int(jobs))
     return result
+
+
+def objects(cluster, mode, seconds, block, depth):
+    """A load of the object client, straight to the OSDs."""
+    process = subprocess.Popen([cluster.binary, "--data", cluster.data, "object", "bench", mode, "--pool", "volumes", "--block-size", str(block),
+                                "--depth", str(depth), "--seconds", str(seconds), "--json"],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    account, costs = None, {}
+    said = []
+    for line in process.stderr:  # what stage it is at: its objects are made before and removed after what is measured
+        said.append(line)
+        if line.startswith(("overwriting", "reading")):
+            account = Account(cluster)
+        elif line.startswith("removing") and account:
+            costs = account.take()
+    text = process.stdout.read()
+    if process.wait() != 0:
+        raise SystemExit(f"storage object bench failed: {''.join(said).strip()}")
+    result = json.loads(text)
+    result["bytes"] = result["operations"] * block
+    account.close(result, costs, result["bytes"] if mode == "write" else 0, result["client_cpu_us_per_op"] * result["operations"] / 1e6)
+    return result
+
+
+class Account:
+    """What a cluster's daemons spend from now on."""
+
+    def __init__(self, cluster):
+        self.daemons = cluster.daemons
+        self.before = {name: usage(pid) for name, pid in self.daemons.items()}
+        self.busy, self.ticks = machine()
+
+    def take(self):
+        """What they have spent until now."""
+        return {"daemons": {name: usage(pid) for name, pid in self.daemons.items()}, "machine": machine()}
+
+    def close(self, result, costs, written, client_cpu):
+        """Adds the daemons' figures per operation to a result that has 'operations'."""
+        after, (busy, ticks) = costs["daemons"], costs["machine"]
+        operations = result["operations"]
+        spent = 0.0
+        result["daemons"] = {}
+        for name in self.daemons:
+            change = {key: after[name][key] - self.before[name][key] for key in after[name]}
+            spent += change["user"] + change["system"]
+            result["daemons"][name] = {
+                "user_us_per_op": change["user"] * 1e6 / operations,
+                "system_us_per_op": change["system"] * 1e6 / operations,
+                "cpu_us_per_op": (change["user"] + change["system"]) * 1e6 / operations,
+                "switches_per_op": change["switches"] / operations,
+                "written_per_byte": change["written"] / written if written else 0.0,
+                "resident_mib": after[name]["resident"] / 2**20,
+            }
+        osds = [figures for name, figures in result["daemons"].items() if name.startswith("osd")]
+        for key in ("cpu_us_per_op", "switches_per_op", "written_per_byte"):
+            result["osd_" + key] = sum(figures[key] for figures in osds)
+            result["all_" + key] = sum(figures[key] for figures in result["daemons"].values())
+        # What others on the machine took: absolute figures of a run beside them say little.
+        result["others_cpu_percent"] = max(0.0, 100 * ((busy - self.busy) - (spent + client_cpu) * TICK) / (ticks - self.ticks))

@@ -67,6 +67,20 @@ public sealed class ClusterTests(ClusterFixture cluster)
         Assert.Contains("NotFound", gone.Error, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("write")]
+    [InlineData("read")]
+    public async Task ABenchmarkOfAPoolReportsAndLeavesNothing(string mode)
+    {
+        using JsonDocument report = await cluster.JsonAsync(
+            "object", "bench", mode, "--pool", "volumes", "--seconds", "1", "--depth", "4", "--objects", "8", "--object-size", "64KiB");
+        JsonElement figures = report.RootElement;
+        Assert.True(figures.GetProperty("operations").GetInt64() > 4);
+        Assert.InRange(figures.GetProperty("p99_ms").GetDouble(), 0.001, figures.GetProperty("max_ms").GetDouble());
+        Assert.DoesNotContain("bench-", (await cluster.StorageAsync("object", "ls", "--pool", "volumes")).Expect().Output, StringComparison.Ordinal);
+        Assert.Contains("does not divide", (await cluster.StorageAsync("object", "bench", mode, "--pool", "volumes", "--block-size", "3KiB")).Expect(1).Error, StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task VolumesAreCreatedResizedRenamedAndRemoved()
     {

@@ -11,18 +11,27 @@ internal static class DataSession
     /// <summary>How long to look for a monitor before giving up.</summary>
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(30);
 
-    /// <summary>Runs a function with a client that has a map.</summary>
 #pragma warning disable CA1068 // a function reads best as the last argument
+    /// <summary>Runs a function with a client that has a map.</summary>
     public static async Task RunAsync(Invocation run, CancellationToken cancellation, Func<IObjectClient, Task> function)
-#pragma warning restore CA1068
     {
-        ClientSession session = await ClientSession.OpenAsync(run.Cluster.Fsid, run.Cluster.MonitorAddresses, Ended).ConfigureAwait(false);
+        ClientSession session = await OpenAsync(run, cancellation).ConfigureAwait(false);
         await using (session.ConfigureAwait(false))
         {
-            await WaitForMapAsync(session.Client, cancellation).ConfigureAwait(false);
             await function(session.Client).ConfigureAwait(false);
         }
     }
+
+    /// <summary>Runs a function with a client that has a map, on the client's own loop.</summary>
+    public static async Task<T> RunOnLoopAsync<T>(Invocation run, CancellationToken cancellation, Func<IObjectClient, Task<T>> function)
+    {
+        ClientSession session = await OpenAsync(run, cancellation).ConfigureAwait(false);
+        await using (session.ConfigureAwait(false))
+        {
+            return await session.Thread.InvokeAsync(() => function(session.Inner)).ConfigureAwait(false);
+        }
+    }
+#pragma warning restore CA1068
 
     /// <summary>The id of a pool.</summary>
     /// <exception cref="CliException">There is none of that name.</exception>
@@ -30,6 +39,21 @@ internal static class DataSession
     {
         ClusterMap map = await client.WaitForMapAsync(Epoch.None, cancellation).ConfigureAwait(false);
         return map.FindPool(name)?.Id ?? throw new CliException($"no pool '{name}'; see 'storage pool ls'.");
+    }
+
+    private static async Task<ClientSession> OpenAsync(Invocation run, CancellationToken cancellation)
+    {
+        ClientSession session = await ClientSession.OpenAsync(run.Cluster.Fsid, run.Cluster.MonitorAddresses, Ended).ConfigureAwait(false);
+        try
+        {
+            await WaitForMapAsync(session.Client, cancellation).ConfigureAwait(false);
+            return session;
+        }
+        catch
+        {
+            await session.DisposeAsync().ConfigureAwait(false);
+            throw;
+        }
     }
 
     private static async Task WaitForMapAsync(LoopObjectClient client, CancellationToken cancellation)

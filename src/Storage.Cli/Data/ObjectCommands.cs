@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using System.Text;
 using Spectre.Console;
 using Storage.Cli.Commands;
@@ -17,7 +18,7 @@ internal static class ObjectCommands
     /// <summary>Bytes per operation when a file is copied.</summary>
     private const int Piece = 4 << 20;
 
-    public static Command Build() => StorageCommand.Group("object", "Objects of a pool, one by one.", Put(), Get(), Remove(), List(), Stat());
+    public static Command Build() => StorageCommand.Group("object", "Objects of a pool, one by one.", Put(), Get(), Remove(), List(), Stat(), Bench());
 
     private static Option<string> Pool() => new("--pool", "-p") { Description = "The pool.", Required = true };
 
@@ -185,4 +186,78 @@ internal static class ObjectCommands
                 }
             }));
     }
+
+    private static Verb Bench()
+    {
+        var mode = new Argument<string>("MODE") { Description = "What to measure: write (overwrites) or read." };
+        mode.AcceptOnlyFromAmong("write", "read");
+        Option<string> pool = Pool();
+        var depth = new Option<int>("--depth") { Description = "Operations under way at once, 1 to 4096.", DefaultValueFactory = _ => 16 };
+        var objectSize = new Option<string>("--object-size") { Description = "Bytes of an object, at most 4MiB.", DefaultValueFactory = _ => "4MiB" };
+        var blockSize = new Option<string>("--block-size") { Description = "Bytes of an operation; divides the object's size.", DefaultValueFactory = _ => "4KiB" };
+        var objects = new Option<int>("--objects") { Description = "How many objects to make and use, 1 to 1000000.", DefaultValueFactory = _ => 64 };
+        var seconds = new Option<int>("--seconds") { Description = "Length of the measured part.", DefaultValueFactory = _ => 10 };
+        return new Verb(
+            "bench",
+            "Measures a pool with a client of its own and no gateway in between. Makes objects, works at random places of them, and removes them.",
+            "storage object bench write --pool scratch --depth 32",
+            "storage object bench read --pool scratch --block-size 1MiB --depth 8 --json") { mode, pool, depth, objectSize, blockSize, objects, seconds }
+            .Does(async (run, cancellation) =>
+            {
+                var load = new ObjectBenchLoad(
+                    run.Get(mode) == "write", Within(run.Get(depth), 1, 4096, "--depth"), (int)Within(Amount.ParseBytes(run.Get(objectSize)!), 1, Piece, "--object-size"),
+                    (int)Within(Amount.ParseBytes(run.Get(blockSize)!), 1, Piece, "--block-size"), Within(run.Get(objects), 1, 1_000_000, "--objects"),
+                    TimeSpan.FromSeconds(Within(run.Get(seconds), 1, 86400, "--seconds")));
+                if (load.ObjectSize % load.BlockSize != 0)
+                {
+                    throw new CliException($"--block-size {load.BlockSize} does not divide --object-size {load.ObjectSize}.");
+                }
+
+                ObjectBench bench = await DataSession.RunOnLoopAsync(run, cancellation, async client =>
+                {
+                    var work = new ObjectBench(client, await DataSession.PoolIdAsync(client, run.Get(pool)!, cancellation), load, cancellation);
+                    await work.RunAsync(stage => Console.Error.WriteLine($"{stage} …"));
+                    return work;
+                }).ConfigureAwait(false);
+                Report(run, load, bench);
+            });
+    }
+
+    private static void Report(Invocation run, ObjectBenchLoad load, ObjectBench bench)
+    {
+        LatencyHistogram latencies = bench.Latencies;
+        double rate = latencies.Count / bench.Elapsed.TotalSeconds;
+        (string Name, double Value, string Format)[] figures =
+        [
+            ("iops", rate, "0"),
+            ("mb_s", rate * load.BlockSize / 1e6, "0.0"),
+            ("mean_ms", latencies.Mean.TotalMilliseconds, "0.000"),
+            ("p99_ms", latencies.Percentile(0.99).TotalMilliseconds, "0.000"),
+            ("p999_ms", latencies.Percentile(0.999).TotalMilliseconds, "0.000"),
+            ("max_ms", latencies.Longest.TotalMilliseconds, "0.000"),
+            ("client_cpu_us_per_op", bench.ClientCpu.TotalMicroseconds / Math.Max(1, latencies.Count), "0.0"),
+        ];
+        if (run.Json)
+        {
+            Console.Out.WriteLine(MessageJson.Write(writer =>
+            {
+                writer.WriteStartObject();
+                writer.WriteNumber("operations", latencies.Count);
+                foreach ((string name, double value, _) in figures)
+                {
+                    writer.WriteNumber(name, Math.Round(value, 3));
+                }
+
+                writer.WriteEndObject();
+            }));
+            return;
+        }
+
+        Table table = Terminal.Table([.. figures.Select(figure => ">" + figure.Name)]);
+        table.Row([.. figures.Select(figure => (object)figure.Value.ToString(figure.Format, CultureInfo.InvariantCulture))]);
+        run.Out.Write(table);
+    }
+
+    private static T Within<T>(T value, T least, T most, string option) where T : IComparable<T> =>
+        value.CompareTo(least) >= 0 && value.CompareTo(most) <= 0 ? value : throw new CliException($"{option} is {value}; it may be {least} to {most}.");
 }
