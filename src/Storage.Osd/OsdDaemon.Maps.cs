@@ -121,14 +121,16 @@ public sealed partial class OsdDaemon
             throw new MalformedDataException($"a map of cluster {whole.Fsid}; this disk belongs to {_identity.Fsid}");
         }
 
+        if (Map is not null && !fromMonitor)
+        {
+            // A peer that has no increments at hand, such as one with a new disk; monitors keep them. What lies between tells who
+            // served in the meantime: whoever skips it may be the last one to know.
+            _monitor.Subscribe();
+            return;
+        }
+
         if (Map is not null && whole.FindOsd(Id) is { IsUp: true } self && self.Instance == _options.Instance && self.UpFrom < whole.Epoch)
         {
-            if (!fromMonitor)
-            {
-                _monitor.Subscribe(); // a peer that has no increments at hand; monitors keep them
-                return;
-            }
-
             // Intervals began and ended that we took part in without knowing. Only a new life makes that safe: we serve nothing until the
             // map has shown us down and up again, so that others know a beginning of it that they know too.
             _rarePaths.Reached(RarePath.LifeEndedAtGap);

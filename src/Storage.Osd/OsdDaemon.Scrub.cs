@@ -64,21 +64,23 @@ public sealed partial class OsdDaemon
         _scrubLookedAt = _loop.Now;
         long now = ((IPlacementGroupHost)this).UnixMilliseconds;
         var due = new List<(long Urgency, PgId Id)>();
+        int busy = _scrubs.Count;
         foreach (PlacementGroup group in _groups.Values)
         {
-            if (group.IsPrimary && group.IsScrubDue(now, out long urgency))
+            if (group.IsScrubbing && !_scrubs.Contains(group.Id))
+            {
+                busy++; // its turn here comes after that of others
+            }
+            else if (group.IsPrimary && group.IsScrubDue(now, out long urgency))
             {
                 due.Add((urgency, group.Id));
             }
         }
 
         due.Sort();
-        foreach ((_, PgId id) in due)
+        foreach ((_, PgId id) in due.Take(_options.ScrubGroups - busy))
         {
-            if (!_groups[id].TryStartScrub(now))
-            {
-                return;
-            }
+            _groups[id].StartScrub(now);
         }
     }
 }

@@ -58,9 +58,7 @@ internal static class SimulateCommand
 
             if (run.Get(mutation) is { } name)
             {
-                Mutations.Selected = Enum.TryParse(name, true, out Mutation chosen) && Enum.IsDefined(chosen)
-                    ? chosen
-                    : throw new CliException($"There is no mutation '{name}': see storage simulate --mutations.");
+                Mutations.Selected = FindMutation(name).Mutation;
             }
 
 #endif
@@ -74,8 +72,9 @@ internal static class SimulateCommand
 #if MUTATIONS
             if (run.Get(find) is { } names)
             {
-                string[] wanted = names.Split(',');
-                MutationTarget[] chosenTargets = [.. MutationTargets.All.Where(target => names == "all" || wanted.Contains(target.Mutation.ToString(), StringComparer.OrdinalIgnoreCase))];
+                IEnumerable<MutationTarget> chosenTargets = names == "all"
+                    ? MutationTargets.All
+                    : [.. names.Split(',', StringSplitOptions.TrimEntries).Select(FindMutation).Distinct()];
                 return Task.FromResult(MutationRuns.Run(
                     chosenTargets, first, run.Get(seeds) is null ? null : (int)(last - first + 1), TimeSpan.FromSeconds(run.Get(patience)), Console.Out, cancellation));
             }
@@ -105,4 +104,11 @@ internal static class SimulateCommand
                 : SimulationRunner.Run(request, Console.Out, cancellation));
         });
     }
+
+#if MUTATIONS
+
+    private static MutationTarget FindMutation(string name) =>
+        MutationTargets.All.FirstOrDefault(target => string.Equals(target.Mutation.ToString(), name, StringComparison.OrdinalIgnoreCase))
+        ?? throw new CliException($"There is no mutation '{name}': storage simulate --mutations lists them.");
+#endif
 }

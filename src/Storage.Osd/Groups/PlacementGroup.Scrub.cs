@@ -26,6 +26,7 @@ internal sealed partial class PlacementGroup
     private const int MostPreemptions = 4;
     private static readonly TimeSpan s_scrubReserve = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan s_scrubRetry = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan s_scrubRefusedRetry = TimeSpan.FromSeconds(1);
 
     private Scrub? _scrub;
     private ScrubWish _scrubWish = ScrubWish.None;
@@ -35,7 +36,7 @@ internal sealed partial class PlacementGroup
 
     private enum ScrubStep
     {
-        /// <summary>Members are asked whether they take part.</summary>
+        /// <summary>Members are asked whether they take part, one after the other.</summary>
         Reserving,
 
         /// <summary>Between two ranges.</summary>
@@ -51,7 +52,7 @@ internal sealed partial class PlacementGroup
         Marking,
     }
 
-    private sealed class Scrub(ScrubWish wish, bool deep, bool requested)
+    private sealed class Scrub(ScrubWish wish, bool deep, bool requested, OsdId[] members)
     {
         public ScrubWish Wish { get; } = wish;
 
@@ -65,7 +66,11 @@ internal sealed partial class PlacementGroup
         public TimeSpan Since;
         public TimeSpan ResumeAt;
 
-        public readonly HashSet<OsdId> Granted = [];
+        /// <summary>Ascending, this OSD among them; those before <see cref="Next"/> have a place for this scrub.</summary>
+        public OsdId[] Members { get; } = members;
+
+        /// <summary>Who is being asked.</summary>
+        public int Next;
 
         /// <summary>What was looked at up to here; the range begins after it.</summary>
         public ObjectId? Cursor;
@@ -172,27 +177,46 @@ internal sealed partial class PlacementGroup
     }
 
     /// <summary>Begins a scrub that is due.</summary>
-    /// <returns>False if this OSD takes part in as many as it may.</returns>
-    public bool TryStartScrub(long nowUnixMilliseconds)
+    public void StartScrub(long nowUnixMilliseconds)
     {
-        if (!_host.TryReserveScrub(Id))
-        {
-            return false;
-        }
-
         ScrubWish wish = _scrubWish;
         _scrubWish = ScrubWish.None;
         bool deep = wish.Deep || wish.Repair || (!wish.IsSome && IsDeepDue(nowUnixMilliseconds));
-        _scrub = new Scrub(wish, deep, wish.IsSome) { Since = _host.Now };
-        foreach (OsdId osd in _acting)
+        _scrub = new Scrub(wish, deep, wish.IsSome, [.. _acting.Order()]) { Since = _host.Now };
+        _host.StateChanged();
+        AskNextScrubMember(_scrub);
+    }
+
+    // In one order, this OSD's own place in its turn. If all asked all others at once while they hold their own place, as many would
+    // refuse each other, and again when they ask the next time: with few OSDs and many groups nothing would be scrubbed for minutes.
+    // In one order whoever holds the highest place gets on.
+    private void AskNextScrubMember(Scrub scrub)
+    {
+        while (scrub.Next < scrub.Members.Length)
         {
-            SendScrubReserve(osd, want: true);
+            if (scrub.Members[scrub.Next] != _host.Self)
+            {
+                SendScrubReserve(scrub.Members[scrub.Next], want: true);
+                return;
+            }
+
+            if (!_host.TryReserveScrub(Id))
+            {
+                RefuseScrub();
+                return;
+            }
+
+            scrub.Next++;
         }
 
-        _scrub.Granted.Add(_host.Self);
-        OnScrubGranted(_scrub);
-        _host.StateChanged();
-        return true;
+        NextRange(scrub);
+    }
+
+    private void RefuseScrub()
+    {
+        _host.Reached(RarePath.ScrubRefused);
+        AbandonScrub();
+        _scrubRetryAt -= s_scrubRetry - s_scrubRefusedRetry; // another one is being scrubbed there, which is over soon
     }
 
     private void SendScrubReserve(OsdId osd, bool want)
@@ -210,27 +234,19 @@ internal sealed partial class PlacementGroup
     {
         ulong sequence = reader.ReadUInt64();
         bool granted = reader.ReadBoolean();
-        if (_scrub is not { Step: ScrubStep.Reserving } scrub || sequence != _lastScrubSequence || !IsActing(from))
+        if (_scrub is not { Step: ScrubStep.Reserving } scrub || sequence != _lastScrubSequence || from != scrub.Members[scrub.Next])
         {
             return;
         }
 
-        if (!granted)
+        if (granted)
         {
-            _host.Reached(RarePath.ScrubRefused);
-            AbandonScrub();
-            return;
+            scrub.Next++;
+            AskNextScrubMember(scrub);
         }
-
-        scrub.Granted.Add(from);
-        OnScrubGranted(scrub);
-    }
-
-    private void OnScrubGranted(Scrub scrub)
-    {
-        if (scrub.Granted.Count == _acting.Length)
+        else
         {
-            NextRange(scrub);
+            RefuseScrub();
         }
     }
 
@@ -480,7 +496,7 @@ internal sealed partial class PlacementGroup
             return;
         }
 
-        if (scrub.Step == ScrubStep.Reserving && !scrub.Granted.Contains(osd))
+        if (scrub.Step == ScrubStep.Reserving && scrub.Members[scrub.Next] == osd)
         {
             SendScrubReserve(osd, want: true);
         }

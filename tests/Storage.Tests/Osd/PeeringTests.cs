@@ -1,9 +1,11 @@
 using System.Text;
 using Storage.Client;
 using Storage.Cluster;
+using Storage.Coding;
 using Storage.Messaging;
 using Storage.Osd;
 using Storage.Osd.Protocol;
+using Storage.Tests.Messaging;
 using Storage.Tests.Osd.Kit;
 using Xunit;
 
@@ -359,6 +361,35 @@ public sealed class PeeringTests
         cluster.WaitClean();
         Assert.Equal(ResultCode.Ok, cluster.Write("a", Bytes("three")));
         cluster.AssertCopiesEqual(cluster.Group, ["a"]);
+    }
+
+    // Default seed 400069: an OSD that comes back hears from one with a new disk, which has no maps from before that disk, before it hears
+    // from any monitor. Had it gone on with that one's newest map, nobody would have known who served in between.
+    [Fact]
+    public void AReturningOsdTakesNoWholeMapFromAPeer()
+    {
+        var cluster = new OsdCluster(3, configure: options => options with { ListenAddress = options.ListenAddress with { Port = 6800 } });
+        cluster.WaitClean();
+        Assert.Equal(ResultCode.Ok, cluster.Write("a", Bytes("one")));
+        cluster.Network.Partition("host0", "mon");
+        cluster.Crash(0);
+        for (int i = 0; i < 3; i++)
+        {
+            cluster.Monitor.ChangeNow(increment => increment.Flags = i % 2 == 0 ? ClusterFlags.NoScrub : ClusterFlags.None);
+        }
+
+        cluster.Start(0);
+        var update = new WireWriter();
+        new MapUpdate(cluster.Monitor.Map.Encode(), []).Encode(update);
+        var peer = new ScriptHandler { Opened = connection => connection.Send(MessageType.MapUpdate, update.WrittenSpan) };
+        cluster.Network.CreateTransport("host3", new PeerIdentity(EntityKind.Osd, 3, 99), MapAuthority.Fsid).Connect(new NodeAddress("host0", 6800), peer);
+        cluster.RunUntil(() => peer.Trace.Count > 0, "the peer's map is sent");
+        cluster.RunFor(0.1);
+        cluster.Network.HealAll();
+        cluster.RunUntil(() => cluster.Daemon(0).IsUp, "back");
+        cluster.WaitClean();
+        Assert.Equal(0, cluster.Reached(0, RarePath.MapsSkipped));
+        Assert.Equal("one", Text(cluster.Read("a")));
     }
 
     // The pool is made larger and small again. A new member hears of that before the primary's order to take part in the larger one reaches it.

@@ -69,6 +69,32 @@ public sealed class ScrubTests
     }
 
     [Fact]
+    public void GroupsThatAreAllToBeScrubbedDoNotKeepEachOtherFromIt()
+    {
+        // Started at one moment, they look for work at the same moments.
+        var cluster = new OsdCluster(3, pgCount: 32);
+        for (int osd = 0; osd < 3; osd++)
+        {
+            cluster.Crash(osd);
+        }
+
+        for (int osd = 0; osd < 3; osd++)
+        {
+            cluster.Start(osd);
+        }
+
+        cluster.RunFor(10);
+        cluster.WaitClean();
+        PgId[] groups = [.. Enumerable.Range(0, 32).Select(seed => new PgId(OsdCluster.Pool, (uint)seed))];
+        foreach (PgId group in groups)
+        {
+            Assert.True(cluster.Daemon(cluster.Primary(group)).RequestScrub(group, deep: true));
+        }
+
+        cluster.RunUntil(() => groups.All(group => cluster.Daemon(cluster.Primary(group)).ScrubStatusOf(group) is { IsPending: false }), "all scrubbed", 20);
+    }
+
+    [Fact]
     public void ADeepScrubAloneNeverRemovesAnObject()
     {
         OsdCluster cluster = Filled();
