@@ -63,7 +63,7 @@ internal sealed class MonitorLoad(ClusterMap map, int osds)
         before = Used();
         if (daemon is not null)
         {
-            Task<ReadOnlyMemory<byte>> down = daemon.HandleAdminAsync("OsdDown", new OsdIdsRequest { Osds = { osds / 2 } }.ToByteArray(), CancellationToken.None).AsTask();
+            Task<ReadOnlyMemory<byte>> down = daemon.HandleAdminAsync(new AdminRequest("OsdDown", new OsdIdsRequest { Osds = { osds / 2 } }.ToByteArray()), CancellationToken.None).AsTask();
             loop.RunUntil(() => down.IsCompleted && stubs.Sum(stub => stub.Received) >= received + osds, TimeSpan.FromSeconds(2));
             down.GetAwaiter().GetResult();
         }

@@ -328,7 +328,8 @@ public sealed partial class VolumeStore
     private async ValueTask<PoolInfo> FindPoolAsync(VolumeName name, CancellationToken cancellation)
     {
         ClusterMap map = await _client.WaitForMapAsync(Epoch.None, cancellation);
-        return map.FindPool(name.Pool) ?? throw new VolumeException(VolumeProblem.NotFound, $"no pool {name.Pool}");
+        return map.FindPool(name.Pool) ?? (await _client.ConfirmMapAsync(cancellation)).FindPool(name.Pool)
+            ?? throw new VolumeException(VolumeProblem.NotFound, $"no pool {name.Pool}");
     }
 
     private async ValueTask<string> FindIdAsync(PoolInfo pool, VolumeName name, CancellationToken cancellation)

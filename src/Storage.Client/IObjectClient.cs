@@ -25,6 +25,12 @@ public interface IObjectClient
     /// <returns>The newest map.</returns>
     ValueTask<ClusterMap> WaitForMapAsync(Epoch atLeast, CancellationToken cancellation = default);
 
+    /// <summary>Waits for a map that holds every change which was committed before the call: the first map that a client gets may be older. For
+    /// whoever is about to say that something does not exist. Waits while the monitors have no quorum.</summary>
+    /// <param name="cancellation">Ends the waiting.</param>
+    /// <returns>The newest map.</returns>
+    ValueTask<ClusterMap> ConfirmMapAsync(CancellationToken cancellation = default);
+
     /// <summary>Carries out an operation on one object: all its steps or none.</summary>
     /// <param name="pool">The pool's id.</param>
     /// <param name="objectName">The object's name, 1 to <see cref="ObjectId.LongestName"/> bytes of UTF-8.</param>
@@ -71,7 +77,7 @@ public static class ObjectClientExtensions
     {
         const int Page = 1000;
         ClusterMap map = await client.WaitForMapAsync(Epoch.None, cancellation);
-        PoolInfo info = map.FindPool(pool) ?? throw new ObjectOperationException(ResultCode.NoSuchPool, $"no pool with id {pool}");
+        PoolInfo info = map.FindPool(pool) ?? (await client.ConfirmMapAsync(cancellation)).FindPool(pool) ?? throw new ObjectOperationException(ResultCode.NoSuchPool, $"no pool with id {pool}");
         for (uint seed = 0; seed < info.PgCount; seed++)
         {
             ObjectId? last = null;

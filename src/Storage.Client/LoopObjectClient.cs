@@ -46,6 +46,10 @@ public sealed class LoopObjectClient : IObjectClient
     }
 
     /// <inheritdoc/>
+    public ValueTask<ClusterMap> ConfirmMapAsync(CancellationToken cancellation = default) =>
+        Enqueue(new Call<ClusterMap>(inner => inner.ConfirmMapAsync(cancellation)));
+
+    /// <inheritdoc/>
     public ValueTask<OperationResult> ExecuteAsync(long pool, string objectName, ObjectOperation operation, OperationContext context, CancellationToken cancellation = default) =>
         Enqueue(new Call<OperationResult>(inner => inner.ExecuteAsync(pool, objectName, operation, context, cancellation)));
 

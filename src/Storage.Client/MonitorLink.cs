@@ -49,6 +49,19 @@ internal sealed class MonitorLink(ObjectClient client, ClientOptions options, Ra
         }
     }
 
+    /// <summary>Asks which epoch is the newest; asked again of the next monitor if this one gives no answer.</summary>
+    /// <param name="question">Comes back with the answer.</param>
+    public void AskNewest(ulong question)
+    {
+        if (_open)
+        {
+            _body.Clear();
+            _body.WriteByte(1);
+            _body.WriteUInt64(question);
+            _connection!.Send(MessageType.NewestEpoch, _body.WrittenSpan);
+        }
+    }
+
     /// <summary>Leaves this monitor, which does not send what others have, for the next one.</summary>
     public void Rotate()
     {
@@ -75,6 +88,11 @@ internal sealed class MonitorLink(ObjectClient client, ClientOptions options, Ra
         _open = true;
         _life.Heard(client.Loop.Now);
         Subscribe();
+        if (client.OpenQuestion is > 0 and var question)
+        {
+            AskNewest(question);
+        }
+
         WatchLife();
     }
 
@@ -121,6 +139,12 @@ internal sealed class MonitorLink(ObjectClient client, ClientOptions options, Ra
         {
             _pause = TimeSpan.Zero;
             client.OnMapUpdate(MapUpdate.Decode(message.Body));
+        }
+        else if (message.Type == MessageType.NewestEpochReply)
+        {
+            var reader = new WireReader(message.Body);
+            reader.ReadVersion(1, "newest epoch");
+            client.OnNewestEpoch(reader.ReadUInt64(), new Epoch(reader.ReadUInt32()));
         }
     }
 

@@ -223,7 +223,7 @@ public sealed partial class ObjectClient
 
     private bool IsWaitingForCluster()
     {
-        if (_mapWaiters.Count > 0)
+        if (_mapWaiters.Count > 0 || OpenQuestion != 0)
         {
             return true;
         }

@@ -141,7 +141,7 @@ public sealed partial class ObjectClient
     }
 
     /// <summary>Finds the PG of an operation.</summary>
-    /// <returns>False if there is no map yet, or the pool does not exist: then it is refused.</returns>
+    /// <returns>False if there is no map yet, or none with the pool: then it is refused once a map is known to be the newest.</returns>
     private bool Place(PendingOperation operation)
     {
         if (_map is null)
@@ -151,7 +151,15 @@ public sealed partial class ObjectClient
 
         if (_map.FindPool(operation.Pool) is not { } pool)
         {
-            _refused.Enqueue((operation, operation.Sequence, ResultCode.NoSuchPool));
+            if (operation.Question == 0)
+            {
+                operation.Question = AskNewest();
+            }
+            else if (operation.Question <= _answeredQuestion && _map.Epoch >= _newestEpoch)
+            {
+                _refused.Enqueue((operation, operation.Sequence, ResultCode.NoSuchPool));
+            }
+
             return false;
         }
 

@@ -172,12 +172,19 @@ public sealed partial class ObjectClient : IObjectClient, IDisposable
         }
 
         _mapWaiters.Clear();
+        foreach (TaskCompletionSource<Epoch> question in _questions.Values)
+        {
+            question.TrySetException(new ObjectDisposedException(nameof(ObjectClient)));
+        }
+
+        _questions.Clear();
     }
 
     internal void Recycle(PendingOperation operation)
     {
         operation.Sequence = 0;
         operation.Attempt = 0;
+        operation.Question = 0;
         operation.Operation = null;
         operation.Context = default;
         operation.Cancellation = default;

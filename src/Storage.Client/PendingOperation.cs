@@ -34,6 +34,9 @@ internal sealed class PendingOperation(ObjectClient client) : IValueTaskSource<O
     /// <summary>Its PG; null until it is admitted and a map is there.</summary>
     public GroupLane? Lane { get; set; }
 
+    /// <summary>The question for the newest map that was asked because its pool is not in ours; 0 for none.</summary>
+    public ulong Question { get; set; }
+
     /// <summary>Within the budget, so it may be sent.</summary>
     public bool Admitted { get; set; }
 

@@ -15,28 +15,30 @@ public sealed partial class MonitorDaemon
 {
     private const byte PgQueryVersion = 1;
 
-    private const int MostForwardedKept = 1024;
+    private const int MostCarriedKept = 1024;
+
+    // Asked by clients through the messenger, and handed on to the leader like the API's.
+    private const string NewestEpochMethod = "NewestEpoch";
 
     private readonly Dictionary<ulong, AdminCall> _adminCalls = [];
     private readonly ulong _origin;
-    private readonly Dictionary<RequestId, ForwardedCall> _forwarded = [];
-    private readonly Queue<RequestId> _forwardedOrder = new();
+    private readonly Dictionary<RequestId, CarriedRequest> _carried = [];
+    private readonly Queue<RequestId> _carriedOrder = new();
     private readonly Dictionary<ulong, AdminReplyTo> _pgQueries = [];
     private AdminChanges? _changes;
     private AdminQueries? _queries;
     private ulong _nextCall;
 
     /// <summary>Answers a request of the admin API (admin.proto). May be called from any thread; posts to the loop once.</summary>
-    /// <param name="method">The method's name, as in <c>OsdTree</c>.</param>
-    /// <param name="request">The encoded request; not changed afterwards.</param>
+    /// <param name="request">The request. One that names itself is carried out once, however often and wherever it comes.</param>
     /// <param name="cancellation">Gives the wait up; a change that is under way may still take effect.</param>
     /// <returns>The encoded reply.</returns>
     /// <exception cref="RpcException">The request failed, or there is no quorum.</exception>
-    public async ValueTask<ReadOnlyMemory<byte>> HandleAdminAsync(string method, ReadOnlyMemory<byte> request, CancellationToken cancellation)
+    public async ValueTask<ReadOnlyMemory<byte>> HandleAdminAsync(AdminRequest request, CancellationToken cancellation)
     {
         // Continuations must not run inside the loop's callbacks: the caller may be a web server's thread.
         var completion = new TaskCompletionSource<ReadOnlyMemory<byte>>(TaskCreationOptions.RunContinuationsAsynchronously);
-        var call = new AdminCall(method[(method.LastIndexOf('/') + 1)..], request, (status, reply) =>
+        var call = new AdminCall(request, (status, reply) =>
         {
             if (status.Code == StatusCode.Ok)
             {
@@ -62,7 +64,14 @@ public sealed partial class MonitorDaemon
             return;
         }
 
+        if (call.Method == "Ready")
+        {
+            call.Complete(IsInTouch ? RpcStatus.Ok : new RpcStatus(StatusCode.Unavailable, $"mon.{Name} is not in touch with a leader"), default);
+            return;
+        }
+
         call.Id = ++_nextCall;
+        call.Request = call.Named ?? new RequestId(_origin, call.Id);
         _adminCalls[call.Id] = call;
         Route(call);
     }
@@ -74,16 +83,7 @@ public sealed partial class MonitorDaemon
         if (_raft!.Role == Consensus.RaftRole.Leader)
         {
             call.IsAtLeader = true;
-            Read(confirmed =>
-            {
-                if (!confirmed || !_leader.IsLeading)
-                {
-                    call.IsAtLeader = false; // the next tick looks for the leader again
-                    return;
-                }
-
-                Execute(new RequestId(_origin, call.Id), call.Method, call.Request, (status, reply) => Finish(call, status, reply));
-            });
+            ExecuteOnce(call.Request, call.Method, call.Body, (status, reply) => Finish(call, status, reply));
             SchedulePump();
             return;
         }
@@ -91,7 +91,7 @@ public sealed partial class MonitorDaemon
         if (_peers.TryGetValue(_raft.Leader.Value, out MonitorPeer? peer) && peer.IsOpen)
         {
             _writer.Clear();
-            new AdminRequestMessage(_origin, call.Id, call.Method, call.Request).Encode(_writer);
+            new AdminRequestMessage(call.Id, call.Request, call.Method, call.Body).Encode(_writer);
             if (peer.TrySend(MessageType.AdminRequest, _writer.WrittenSpan))
             {
                 call.SentTo = peer.Info.Id;
@@ -130,6 +130,8 @@ public sealed partial class MonitorDaemon
             return;
         }
 
+        // Somebody may have been given it who carries it out however late; that a later one cannot overtake it is not promised either.
+        const string Unknown = "a change may or may not have been made, and may still be: 'storage log last' tells";
         string reachable = $"reachable monitors are {string.Join(", ", Quorum().InQuorum.Select(name => "mon." + name))} of {Monitors.Count}";
         call.Complete(
             !call.WasSent && (_raft!.Leader.IsNone || !call.IsAtLeader)
@@ -137,8 +139,8 @@ public sealed partial class MonitorDaemon
                 : new RpcStatus(
                     StatusCode.DeadlineExceeded,
                     _raft!.Leader.IsNone
-                        ? $"no quorum: {reachable}; the last leader was given {call.Method} and did not answer: a change may still take effect, even after one that is made later"
-                        : $"mon.{NameOf(_raft.Leader.Value)} did not answer {call.Method} in time; a change may still take effect, even after one that is made later"),
+                        ? $"no quorum: {reachable}; the last leader was given {call.Method} and did not answer; {Unknown}"
+                        : $"mon.{NameOf(_raft.Leader.Value)} did not answer {call.Method} in time; {Unknown}"),
             default);
     }
 
@@ -157,7 +159,7 @@ public sealed partial class MonitorDaemon
     {
         if (status.Code == StatusCode.Unavailable && _loop.Now < call.Deadline && !_isStopped)
         {
-            call.IsAtLeader = false; // to the next leader, who knows whether it took effect
+            call.IsAtLeader = false; // the next tick takes it to the next leader, who knows whether it took effect
             call.SentTo = 0;
             return;
         }
@@ -176,58 +178,67 @@ public sealed partial class MonitorDaemon
         }
     }
 
-    private void OnForwardedAdmin(NodeSession session, AdminRequestMessage request)
+    private void OnForwardedAdmin(NodeSession session, AdminRequestMessage request) => ExecuteOnce(request.Id, request.Method, request.Body, (status, reply) =>
     {
-        // Sent again by a monitor whose connection broke: the first one counts, its answer goes where the second one came from.
-        var key = new RequestId(request.Origin, request.Correlation);
-        bool isQuery = AdminQueries.IsQuery(request.Method);
-        if (!isQuery && _forwarded.TryGetValue(key, out ForwardedCall? known))
+        var writer = new WireWriter(64 + reply.Length);
+        new AdminReplyMessage(request.Correlation, status, reply).Encode(writer);
+        session.Connection?.Send(MessageType.AdminReply, writer.WrittenSpan);
+    });
+
+    /// <summary>Carries a request out on the leader, after it made sure that it leads. A change that comes again, as by another monitor or
+    /// because a connection broke, while the first one is under way or after it: the first one counts, and answers both.</summary>
+    private void ExecuteOnce(RequestId id, string method, ReadOnlyMemory<byte> request, Action<RpcStatus, ReadOnlyMemory<byte>> answer)
+    {
+        bool isQuery = method == NewestEpochMethod || AdminQueries.IsQuery(method);
+        if (!isQuery && _carried.TryGetValue(id, out CarriedRequest? known))
         {
-            known.Session = session;
-            if (known.Answer is { } answered)
+            if (known.Answer is var (status, reply))
             {
-                session.Connection?.Send(MessageType.AdminReply, answered);
+                answer(status, reply);
+            }
+            else
+            {
+                known.Asked += answer;
             }
 
             return;
         }
 
-        var call = new ForwardedCall(session);
+        var carried = new CarriedRequest(answer);
         if (!isQuery)
         {
-            _forwarded.Add(key, call);
-            _forwardedOrder.Enqueue(key);
-            if (_forwardedOrder.Count > MostForwardedKept)
+            _carried.Add(id, carried);
+            _carriedOrder.Enqueue(id);
+            if (_carriedOrder.Count > MostCarriedKept)
             {
-                _forwarded.Remove(_forwardedOrder.Dequeue());
+                _carried.Remove(_carriedOrder.Dequeue());
             }
         }
 
         Read(confirmed =>
         {
-            if (!confirmed || !_leader.IsLeading)
+            if (confirmed && _leader.IsLeading)
+            {
+                Execute(id, method, request, Answer);
+            }
+            else
             {
                 Answer(new RpcStatus(StatusCode.Unavailable, $"mon.{Name} does not lead"), default);
-                return;
             }
-
-            Execute(new RequestId(request.Origin, request.Correlation), request.Method, request.Request, Answer);
         });
 
         void Answer(RpcStatus status, ReadOnlyMemory<byte> reply)
         {
-            var writer = new WireWriter(64 + reply.Length);
-            new AdminReplyMessage(request.Correlation, status, reply).Encode(writer);
             if (status.Code == StatusCode.Unavailable)
             {
-                _forwarded.Remove(key); // it took no effect; another time it may
+                _carried.Remove(id); // it took no effect; another time it may
             }
-            else if (!isQuery)
+            else
             {
-                call.Answer = writer.ToArray();
+                carried.Answer = (status, reply);
             }
 
-            call.Session.Connection?.Send(MessageType.AdminReply, writer.WrittenSpan);
+            carried.Asked(status, reply);
         }
     }
 
@@ -264,6 +275,10 @@ public sealed partial class MonitorDaemon
             else if (method == "MonStatus")
             {
                 reply(RpcStatus.Ok, MonStatus());
+            }
+            else if (method == NewestEpochMethod)
+            {
+                reply(RpcStatus.Ok, new ChangeReply { Epoch = _state.Epoch.Value });
             }
             else if (method == "PgQuery")
             {
@@ -410,13 +425,20 @@ public sealed partial class MonitorDaemon
         }
     }
 
-    private sealed class AdminCall(string method, ReadOnlyMemory<byte> request, Action<RpcStatus, ReadOnlyMemory<byte>> complete)
+    private sealed class AdminCall(AdminRequest request, Action<RpcStatus, ReadOnlyMemory<byte>> complete)
     {
+        /// <summary>Its number at this monitor.</summary>
         public ulong Id { get; set; }
 
-        public string Method { get; } = method;
+        /// <summary>The client's name for it.</summary>
+        public RequestId? Named { get; } = RequestId.Of(request.Id);
 
-        public ReadOnlyMemory<byte> Request { get; } = request;
+        /// <summary>Its name to all monitors.</summary>
+        public RequestId Request { get; set; }
+
+        public string Method { get; } = request.Method;
+
+        public ReadOnlyMemory<byte> Body { get; } = request.Body;
 
         public Action<RpcStatus, ReadOnlyMemory<byte>> Complete { get; } = complete;
 
@@ -431,12 +453,12 @@ public sealed partial class MonitorDaemon
         public bool WasSent { get; set; }
     }
 
-    // What another monitor handed on, so that the same request, sent again, is not carried out again.
-    private sealed class ForwardedCall(NodeSession session)
+    private sealed class CarriedRequest(Action<RpcStatus, ReadOnlyMemory<byte>> asked)
     {
-        public NodeSession Session { get; set; } = session;
+        /// <summary>All who asked.</summary>
+        public Action<RpcStatus, ReadOnlyMemory<byte>> Asked { get; set; } = asked;
 
-        public byte[]? Answer { get; set; }
+        public (RpcStatus Status, ReadOnlyMemory<byte> Reply)? Answer { get; set; }
     }
 
     private sealed class BeginState(MonitorDaemon daemon, AdminCall call)

@@ -3,6 +3,9 @@ using Storage.Cluster;
 using Storage.Coding;
 using Storage.Messaging;
 using Storage.Monitor.Sessions;
+using Storage.Rpc;
+using AdminRequest = Storage.Rpc.Admin.AdminRequest;
+using ChangeReply = Storage.Rpc.Admin.ChangeReply;
 
 namespace Storage.Monitor;
 
@@ -118,6 +121,9 @@ public sealed partial class MonitorDaemon
                     session.Connection?.Send(MessageType.MonitorPong, [1]);
                 }
 
+                break;
+            case MessageType.NewestEpoch:
+                TellNewestEpoch(session, body);
                 break;
             case MessageType.OsdBoot or MessageType.OsdFailure or MessageType.OsdAlive or MessageType.PgTempRequest
                 or MessageType.OsdStatistics or MessageType.OsdStopping when session.Peer.Kind == EntityKind.Osd:
@@ -276,6 +282,38 @@ public sealed partial class MonitorDaemon
 
     // Whoever is asked to stay here must be able to get a map and to reach the leader.
     private bool IsInTouch => !_raft!.Leader.IsNone && !IsCatchingUp;
+
+    private void TellNewestEpoch(NodeSession session, ReadOnlySpan<byte> body)
+    {
+        var reader = new WireReader(body);
+        reader.ReadVersion(1, "question for the newest epoch");
+        TellNewestEpoch(session, reader.ReadUInt64());
+    }
+
+    // Without a quorum there is no answer; the client asks somebody else meanwhile.
+    private void TellNewestEpoch(NodeSession session, ulong question)
+    {
+        if (_isStopped || session.Connection is not { IsAlive: true })
+        {
+            return;
+        }
+
+        Begin(new AdminCall(new AdminRequest(NewestEpochMethod, default), (status, reply) =>
+        {
+            if (status.Code == StatusCode.Ok)
+            {
+                var writer = new WireWriter(16);
+                writer.WriteByte(1);
+                writer.WriteUInt64(question);
+                writer.WriteUInt32(ChangeReply.Parser.ParseFrom(reply.Span).Epoch);
+                session.Connection?.Send(MessageType.NewestEpochReply, writer.WrittenSpan);
+            }
+            else
+            {
+                TellNewestEpoch(session, question);
+            }
+        }));
+    }
 
     private void SendMap(NodeSession session)
     {

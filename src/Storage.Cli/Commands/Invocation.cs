@@ -28,7 +28,7 @@ internal sealed class Invocation(ParseResult parsed) : IDisposable
     {
         get
         {
-            _channel ??= new RpcChannel(Cluster.Monitors.Select(monitor => monitor.AdminAddress));
+            _channel ??= AdminChannel.Create(Cluster.Monitors.Select(monitor => monitor.AdminAddress));
             return _admin ??= new AdminClient(_channel);
         }
     }

@@ -54,7 +54,7 @@ internal sealed class Verb : Command
         RpcException { Code: StatusCode.Unavailable } rpc =>
             $"no monitor serves requests: {rpc.Status.Message}. Is the cluster running (storage daemons), and a majority of its monitors?",
         RpcException { Code: StatusCode.DeadlineExceeded } rpc =>
-            $"the monitors did not answer in time: {rpc.Status.Message}. See 'storage mon status' and the monitors' logs.",
+            $"the monitors did not answer in time: {rpc.Status.Message}. If this was a change, look with 'storage log last' whether it was made before you repeat it; see also 'storage mon status'.",
         RpcException rpc => rpc.Status.Message.Length > 0 ? rpc.Status.Message : rpc.Code.ToString(),
         ObjectOperationException or IOException or UnauthorizedAccessException or ArgumentException or InvalidOperationException
             or FormatException or MalformedDataException or TimeoutException => e.Message,

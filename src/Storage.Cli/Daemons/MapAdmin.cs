@@ -22,7 +22,7 @@ internal sealed class MapAdmin(IObjectClient client) : IDisposable
             if (_admin is null || !now.SequenceEqual(_addresses))
             {
                 _addresses = now;
-                _channels.Add(new RpcChannel(now));
+                _channels.Add(AdminChannel.Create(now));
                 _admin = new AdminClient(_channels[^1]);
             }
 

@@ -46,7 +46,7 @@ internal static class OsdDaemonVerbs
                 throw new CliException($"{folder} holds a daemon already.");
             }
 
-            using var channel = new Rpc.Client.RpcChannel(file.Monitors.Select(monitor => monitor.AdminAddress));
+            using var channel = AdminChannel.Create(file.Monitors.Select(monitor => monitor.AdminAddress));
             Guid uuid = Guid.NewGuid();
             var request = new OsdCreateRequest { Uuid = uuid.ToString(), CrushWeight = run.Get(weight) ?? WeightOf(bytes), DeviceClass = run.Get(deviceClass) };
             request.Location.Add("root", "default");

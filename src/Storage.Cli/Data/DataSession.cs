@@ -38,6 +38,22 @@ internal static class DataSession
     public static async ValueTask<long> PoolIdAsync(IObjectClient client, string name, CancellationToken cancellation)
     {
         ClusterMap map = await client.WaitForMapAsync(Epoch.None, cancellation).ConfigureAwait(false);
+        if (map.FindPool(name) is { } pool)
+        {
+            return pool.Id;
+        }
+
+        using var patience = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        patience.CancelAfter(s_patience);
+        try
+        {
+            map = await client.ConfirmMapAsync(patience.Token).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException) when (!cancellation.IsCancellationRequested)
+        {
+            throw new CliException($"the map knows no pool '{name}', but the monitors have no quorum to tell whether that map is the newest; see 'storage mon status'.");
+        }
+
         return map.FindPool(name)?.Id ?? throw new CliException($"no pool '{name}'; see 'storage pool ls'.");
     }
 

@@ -15,6 +15,13 @@ public enum MessageType : ushort
     /// <summary>The answer; body: version u8.</summary>
     MonitorPong = 0x103,
 
+    /// <summary>Client → monitor: what is the newest epoch that was committed before now? Body: version u8, a number to be sent back u64. Answered
+    /// once the leader has made sure that it leads; not at all while there is none.</summary>
+    NewestEpoch = 0x104,
+
+    /// <summary>The answer; body: version u8, the number u64, epoch u32. Maps up to there come by subscription.</summary>
+    NewestEpochReply = 0x105,
+
     /// <summary>OSD → monitor: <see cref="OsdBoot"/>.</summary>
     OsdBoot = 0x110,
 

@@ -124,7 +124,7 @@ public sealed class MonitorAdminServer : IAsyncDisposable
     private async Task<T> AskAsync<T>(string method, IMessage request, MessageParser<T> parser, CancellationToken cancellation)
         where T : IMessage<T>
     {
-        ReadOnlyMemory<byte> reply = await _daemon.HandleAdminAsync(method, request.ToByteArray(), cancellation);
+        ReadOnlyMemory<byte> reply = await _daemon.HandleAdminAsync(new AdminRequest(method, request.ToByteArray()), cancellation);
         return parser.ParseFrom(reply.Span);
     }
 }

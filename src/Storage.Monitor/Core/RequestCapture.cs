@@ -1,9 +1,22 @@
+using System.Buffers.Binary;
+
 namespace Storage.Monitor.Core;
 
 /// <summary>Names one admin request for good, however often and by whomever it is handed on.</summary>
-/// <param name="Origin">The run of the monitor's process that took it from the client.</param>
-/// <param name="Number">Its number there.</param>
-public readonly record struct RequestId(ulong Origin, ulong Number);
+/// <param name="Origin">The run of the monitor's process that took it from the client, or the first half of the client's own name for it.</param>
+/// <param name="Number">Its number there, or the second half.</param>
+public readonly record struct RequestId(ulong Origin, ulong Number)
+{
+    /// <summary>A request that the client named.</summary>
+    /// <param name="name">The name; empty for none.</param>
+    /// <returns>Null without a name.</returns>
+    public static RequestId? Of(Guid name)
+    {
+        Span<byte> bytes = stackalloc byte[16];
+        name.TryWriteBytes(bytes);
+        return name == Guid.Empty ? null : new RequestId(BinaryPrimitives.ReadUInt64LittleEndian(bytes), BinaryPrimitives.ReadUInt64LittleEndian(bytes[8..]));
+    }
+}
 
 /// <summary>
 /// The answer that a request will get if its change is committed, worked out before it is proposed: it goes into the log with the change, so that

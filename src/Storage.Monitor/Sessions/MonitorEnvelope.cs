@@ -1,5 +1,6 @@
 using Storage.Coding;
 using Storage.Messaging;
+using Storage.Monitor.Core;
 
 namespace Storage.Monitor.Sessions;
 
@@ -31,26 +32,28 @@ internal readonly record struct MonitorForward(PeerIdentity Origin, MessageType 
     }
 }
 
-/// <summary>An admin request that a follower passes on. Body: version u8, origin u64 (drawn by the follower's process), correlation u64, method,
-/// request bytes.</summary>
-internal readonly record struct AdminRequestMessage(ulong Origin, ulong Correlation, string Method, ReadOnlyMemory<byte> Request)
+/// <summary>An admin request that a follower passes on. Body: version u8, correlation u64 (the follower's), id (2 × u64; the client's, or drawn by the
+/// follower's process), method, request bytes.</summary>
+internal readonly record struct AdminRequestMessage(ulong Correlation, RequestId Id, string Method, ReadOnlyMemory<byte> Body)
 {
-    private const byte FormatVersion = 2;
+    private const byte FormatVersion = 3;
 
     public void Encode(WireWriter writer)
     {
         writer.WriteByte(FormatVersion);
-        writer.WriteUInt64(Origin);
         writer.WriteUInt64(Correlation);
+        writer.WriteUInt64(Id.Origin);
+        writer.WriteUInt64(Id.Number);
         writer.WriteString(Method);
-        writer.WriteBytes(Request.Span);
+        writer.WriteBytes(Body.Span);
     }
 
     public static AdminRequestMessage Decode(ReadOnlySpan<byte> body)
     {
         var reader = new WireReader(body);
         reader.ReadVersion(FormatVersion, "admin request");
-        var message = new AdminRequestMessage(reader.ReadUInt64(), reader.ReadUInt64(), reader.ReadString(), reader.ReadBytes().ToArray());
+        var message = new AdminRequestMessage(
+            reader.ReadUInt64(), new RequestId(reader.ReadUInt64(), reader.ReadUInt64()), reader.ReadString(), reader.ReadBytes().ToArray());
         reader.ExpectEnd();
         return message;
     }

@@ -11,13 +11,13 @@ public static class AdminEndpoint
     /// <summary>Maps every method of the admin API to a handler of raw bytes, so that a follower can forward them unparsed.</summary>
     /// <param name="endpoints">The application.</param>
     /// <param name="handler">
-    /// Method name and encoded request to encoded reply; the request is the handler's to keep. Fails by <see cref="RpcException"/>.
+    /// Request to encoded reply; the request's bytes are the handler's to keep. Fails by <see cref="RpcException"/>.
     /// </param>
     /// <param name="watch">Method name and encoded request to encoded events; null answers UNIMPLEMENTED to Watch.</param>
     /// <param name="options">Settings; null means the defaults.</param>
     public static IEndpointConventionBuilder MapAdmin(
         this IEndpointRouteBuilder endpoints,
-        Func<string, ReadOnlyMemory<byte>, CancellationToken, ValueTask<ReadOnlyMemory<byte>>> handler,
+        Func<AdminRequest, CancellationToken, ValueTask<ReadOnlyMemory<byte>>> handler,
         Func<string, ReadOnlyMemory<byte>, CancellationToken, IAsyncEnumerable<ReadOnlyMemory<byte>>>? watch = null,
         RpcServerOptions? options = null)
     {
@@ -32,7 +32,9 @@ public static class AdminEndpoint
                     string name = method.Name;
                     if (!method.IsServerStreaming)
                     {
-                        builder.Unary(AdminMethods.Raw(name), (request, context) => handler(name, request, context.Cancellation));
+                        builder.Unary(
+                            AdminMethods.Raw(name),
+                            (request, context) => handler(new AdminRequest(name, request, IdOf(context.RequestHeaders)), context.Cancellation));
                     }
                     else if (watch is not null)
                     {
@@ -50,4 +52,8 @@ public static class AdminEndpoint
             },
             options);
     }
+
+    private static Guid IdOf(RpcMetadata headers) => headers.GetBytes(AdminRequest.IdHeader) is not { } id ? default
+        : id.Length == 16 ? new Guid(id.Span)
+        : throw new RpcException(StatusCode.InvalidArgument, $"{AdminRequest.IdHeader} has {id.Length} bytes instead of 16");
 }

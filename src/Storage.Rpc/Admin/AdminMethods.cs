@@ -6,6 +6,9 @@ public static partial class AdminMethods
     /// <summary>Full name of the service.</summary>
     public const string Service = "storage.admin.v1.Monitor";
 
+    /// <summary>Whether this monitor is in touch with a leader; answered at once.</summary>
+    public static Method<ReadyRequest, ReadyReply> Ready { get; } = Unary("Ready", ReadyRequest.Parser, ReadyReply.Parser);
+
     /// <summary>Summary of the whole cluster.</summary>
     public static Method<StatusRequest, StatusReply> Status { get; } = Unary("Status", StatusRequest.Parser, StatusReply.Parser);
 

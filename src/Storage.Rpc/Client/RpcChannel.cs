@@ -4,11 +4,12 @@ using Storage.Rpc.Wire;
 namespace Storage.Rpc.Client;
 
 /// <summary>
-/// The calling side: one service at several addresses. A call goes to the address that served last; one that cannot be
-/// connected is passed over for the next. When all fail the call ends UNAVAILABLE. Safe for concurrent use.
+/// The calling side: one service at several addresses. A call goes to the address that served last, or that says that it is ready
+/// (<see cref="RpcChannelOptions.Probe"/>); one that cannot be connected is passed over for the next. When all fail the call ends
+/// UNAVAILABLE. Safe for concurrent use.
 /// </summary>
 /// <remarks>Every failure is an <see cref="RpcException"/>, except the caller's own cancellation, an <see cref="OperationCanceledException"/>.</remarks>
-public sealed class RpcChannel : IDisposable
+public sealed partial class RpcChannel : IDisposable
 {
     private readonly Uri[] _addresses;
     private readonly HttpMessageInvoker _http;
@@ -119,7 +120,7 @@ public sealed class RpcChannel : IDisposable
     /// <param name="cancellation">Deadline and cancellation of the call.</param>
     internal async Task<HttpResponseMessage> SendAsync(Func<Uri, HttpRequestMessage> create, bool mayRetry, CancellationToken cancellation)
     {
-        int first = Volatile.Read(ref _preferred);
+        int first = await ChooseAsync(cancellation).ConfigureAwait(false);
         for (int attempt = 0; ; attempt++)
         {
             int index = (first + attempt) % _addresses.Length;
@@ -132,7 +133,7 @@ public sealed class RpcChannel : IDisposable
                 HttpResponseMessage response = await _http.SendAsync(request, cancellation).ConfigureAwait(false);
                 if (last || !mayRetry || !ClientResponse.IsUnavailable(response))
                 {
-                    Volatile.Write(ref _preferred, index);
+                    Prefer(index);
                     return response;
                 }
 

@@ -14,6 +14,19 @@ public sealed record RpcChannelOptions
     /// <summary>Silence on a connection after which it is probed; one that does not answer as long again is dropped.</summary>
     public TimeSpan KeepAlive { get; init; } = TimeSpan.FromSeconds(10);
 
+    /// <summary>
+    /// Path of a unary method with an empty request that a server answers at once: UNAVAILABLE if another one should be asked. A server that
+    /// hangs answers nothing. When nothing was heard for <see cref="ProbeAfter"/>, all addresses are asked at the same time before a call, which
+    /// then goes to the first that is ready. Null means no such question.
+    /// </summary>
+    public string? Probe { get; init; }
+
+    /// <summary>See <see cref="Probe"/>.</summary>
+    public TimeSpan ProbeAfter { get; init; } = TimeSpan.FromSeconds(1);
+
+    /// <summary>How long to look for a server that is ready while some answer, or hang, and none is; then one that answered gets the call.</summary>
+    public TimeSpan ProbePatience { get; init; } = TimeSpan.FromSeconds(3);
+
     /// <summary>Source of deadlines.</summary>
     public TimeProvider Time { get; init; } = TimeProvider.System;
 

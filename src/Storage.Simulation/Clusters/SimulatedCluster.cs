@@ -336,7 +336,7 @@ internal sealed class SimulatedCluster
                 try
                 {
                     // A monitor that dies never answers.
-                    ReadOnlyMemory<byte> reply = await monitor.HandleAdminAsync(method, request, CancellationToken.None).AsTask()
+                    ReadOnlyMemory<byte> reply = await monitor.HandleAdminAsync(new AdminRequest(method, request), CancellationToken.None).AsTask()
                         .WaitAsync(TimeSpan.FromSeconds(15), Operator.TimeProvider);
                     return parser.ParseFrom(reply.Span);
                 }

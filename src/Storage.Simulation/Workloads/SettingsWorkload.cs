@@ -125,7 +125,7 @@ internal sealed class SettingsWorkload
         try
         {
             // A monitor that dies never answers.
-            return await monitor.HandleAdminAsync(method, request.ToByteArray(), CancellationToken.None).AsTask()
+            return await monitor.HandleAdminAsync(new AdminRequest(method, request.ToByteArray()), CancellationToken.None).AsTask()
                 .WaitAsync(TimeSpan.FromSeconds(12), Loop.TimeProvider);
         }
         catch (RpcException e) when (e.Status.Code is StatusCode.Unavailable or StatusCode.DeadlineExceeded or StatusCode.Aborted)

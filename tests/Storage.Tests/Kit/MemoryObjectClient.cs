@@ -65,6 +65,8 @@ public sealed class MemoryObjectClient : IObjectClient
 
     public ValueTask<ClusterMap> WaitForMapAsync(Epoch atLeast, CancellationToken cancellation = default) => new(Map!);
 
+    public ValueTask<ClusterMap> ConfirmMapAsync(CancellationToken cancellation = default) => new(Map!);
+
     public ValueTask<OperationResult> ExecuteAsync(long pool, string objectName, ObjectOperation operation, OperationContext context, CancellationToken cancellation = default)
     {
         ArgumentException.ThrowIfNullOrEmpty(objectName);

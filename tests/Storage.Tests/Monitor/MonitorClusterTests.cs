@@ -1,4 +1,5 @@
 using Google.Protobuf;
+using Storage.Client;
 using Storage.Cluster;
 using Storage.Coding;
 using Storage.Consensus;
@@ -147,6 +148,55 @@ public sealed partial class MonitorClusterTests : IDisposable
     }
 
     [Fact]
+    public void ARequestThatItsClientNamedIsCarriedOutOnceWhicheverMonitorsItIsGivenTo()
+    {
+        var id = new Guid(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11);
+        byte[] request = new PoolCreateRequest { Name = "vms" }.ToByteArray();
+        Node[] followers = [.. _nodes.Where(node => !node.Daemon!.IsLeader)];
+
+        // By a follower and at the leader at the same time, then by the other follower.
+        ReadOnlyMemory<byte>[] both = _loop.Run(() => Task.WhenAll(Give(followers[0]), Give(Leader()!)), TimeSpan.FromSeconds(10));
+        PoolCreateReply first = PoolCreateReply.Parser.ParseFrom(both[0].Span);
+        Assert.Equal(first, PoolCreateReply.Parser.ParseFrom(both[1].Span));
+        Assert.Equal(first, PoolCreateReply.Parser.ParseFrom(_loop.Run(() => Give(followers[1]), TimeSpan.FromSeconds(10)).Span));
+
+        // After a change of leaders too.
+        Kill(Leader()!);
+        Assert.True(_loop.RunUntil(() => Leader() is not null, TimeSpan.FromSeconds(10)));
+        Assert.Equal(first, PoolCreateReply.Parser.ParseFrom(_loop.Run(() => Give(followers[1]), TimeSpan.FromSeconds(10)).Span));
+        Assert.Equal(StatusCode.AlreadyExists, Fail(followers[1], "PoolCreate", new PoolCreateRequest { Name = "vms" }).Code);
+
+        Task<ReadOnlyMemory<byte>> Give(Node node) => node.Daemon!.HandleAdminAsync(new AdminRequest("PoolCreate", request, id), CancellationToken.None).AsTask();
+    }
+
+    [Fact]
+    public void AClientWhoseMonitorLagsBehindAsksForTheNewestMapBeforeItSaysThatAPoolDoesNotExist()
+    {
+        Node lagging = _nodes.First(node => !node.Daemon!.IsLeader);
+        Node[] others = [.. _nodes.Where(node => node != lagging)];
+        foreach (Node other in others)
+        {
+            _network.Partition(lagging.Options.Self.Address.Host, other.Options.Self.Address.Host);
+        }
+
+        Ask(others[0], "PoolCreate", new PoolCreateRequest { Name = "vms" }, PoolCreateReply.Parser);
+        using var client = new ObjectClient(
+            _loop,
+            _network.CreateTransport("client", new PeerIdentity(EntityKind.Client, 5, 1), Fsid),
+            new ClientOptions { ClientId = 5, MonitorAddresses = [lagging.Options.Self.Address] },
+            new Random(3));
+        ClusterMap old = _loop.Run(() => client.WaitForMapAsync(Epoch.None).AsTask(), TimeSpan.FromSeconds(5));
+        Assert.Null(old.FindPool("vms"));
+        Task<ClusterMap> newest = _loop.Run(() => Task.FromResult(client.ConfirmMapAsync().AsTask()), TimeSpan.FromSeconds(1));
+        Assert.NotNull(_loop.Run(() => newest, TimeSpan.FromSeconds(30)).FindPool("vms")); // from another monitor, which the map names
+
+        // One that really does not exist is refused, by its number too.
+        using OperationResult refused = _loop.Run(
+            () => client.ExecuteAsync(77, "x", new ObjectOperation().Add(OperationCode.Stat)).AsTask(), TimeSpan.FromSeconds(10));
+        Assert.Equal(ResultCode.NoSuchPool, refused.Result);
+    }
+
+    [Fact]
     public void AnOsdBootsThroughAFollowerAndHearsOfMapChanges()
     {
         Node follower = _nodes.First(node => !node.Daemon!.IsLeader);
@@ -198,7 +248,7 @@ public sealed partial class MonitorClusterTests : IDisposable
     }
 
     private ReadOnlyMemory<byte> AskRaw(Node node, string method, ReadOnlyMemory<byte> request) =>
-        _loop.Run(() => node.Daemon!.HandleAdminAsync(method, request, CancellationToken.None).AsTask(), TimeSpan.FromSeconds(30));
+        _loop.Run(() => node.Daemon!.HandleAdminAsync(new AdminRequest(method, request), CancellationToken.None).AsTask(), TimeSpan.FromSeconds(30));
 
     private T Ask<T>(Node node, string method, IMessage request, MessageParser<T> parser)
         where T : IMessage<T> => parser.ParseFrom(AskRaw(node, method, request.ToByteArray()).Span);

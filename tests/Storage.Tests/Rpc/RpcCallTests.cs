@@ -144,10 +144,10 @@ public class RpcCallTests
     public async Task The_admin_api_carries_requests_replies_failures_and_events()
     {
         await using RpcTestServer server = await RpcTestServer.StartAsync(app => app.MapAdmin(
-            (method, request, _) => method switch
+            (request, _) => request.Method switch
             {
                 "OsdOut" => ValueTask.FromResult<ReadOnlyMemory<byte>>(
-                    new OsdIdsReply { Epoch = 9, Changed = { OsdIdsRequest.Parser.ParseFrom(request.Span).Osds } }.ToByteArray()),
+                    new OsdIdsReply { Epoch = 9, Changed = { OsdIdsRequest.Parser.ParseFrom(request.Body.Span).Osds } }.ToByteArray()),
                 _ => throw new RpcException(StatusCode.Unavailable, "no quorum"),
             },
             (_, _, _) => Events()));
@@ -168,17 +168,61 @@ public class RpcCallTests
     }
 
     [Fact]
-    public async Task A_repeatable_admin_call_moves_on_from_a_monitor_without_quorum()
+    public async Task An_admin_call_moves_on_under_its_own_name_from_a_monitor_without_quorum()
     {
-        await using RpcTestServer minority = await RpcTestServer.StartAsync(app => app.MapAdmin(
-            (_, _, _) => throw new RpcException(StatusCode.Unavailable, "no quorum")));
-        await using RpcTestServer majority = await RpcTestServer.StartAsync(app => app.MapAdmin(
-            (_, _, _) => ValueTask.FromResult<ReadOnlyMemory<byte>>(new StatusReply { Epoch = 4 }.ToByteArray())));
+        var names = new List<Guid>();
+        await using RpcTestServer minority = await RpcTestServer.StartAsync(app => app.MapAdmin((request, _) =>
+        {
+            names.Add(request.Id);
+            throw new RpcException(StatusCode.Unavailable, "no quorum");
+        }));
+        await using RpcTestServer majority = await RpcTestServer.StartAsync(app => app.MapAdmin((request, _) =>
+        {
+            names.Add(request.Id);
+            return ValueTask.FromResult<ReadOnlyMemory<byte>>(new ChangeReply { Epoch = 4 }.ToByteArray());
+        }));
         using var channel = new RpcChannel([minority.Address, majority.Address]);
         var client = new AdminClient(channel);
-        RpcException e = await Assert.ThrowsAsync<RpcException>(() => client.PoolRemoveAsync(new PoolRemoveRequest { Name = "p" }));
-        Assert.Equal(StatusCode.Unavailable, e.Code);
-        Assert.Equal(4u, (await client.StatusAsync(new StatusRequest())).Epoch);
+        Assert.Equal(4u, (await client.PoolRemoveAsync(new PoolRemoveRequest { Name = "p" })).Epoch);
+        Assert.Equal(4u, (await client.PoolRemoveAsync(new PoolRemoveRequest { Name = "p" })).Epoch);
+        Assert.Equal(3, names.Count); // the second call went to where the first was answered
+        Assert.Equal(names[0], names[1]);
+        Assert.NotEqual(names[0], names[2]);
+        Assert.DoesNotContain(Guid.Empty, names);
+    }
+
+    [Fact]
+    public async Task A_call_goes_to_a_server_that_is_ready_and_not_to_one_that_hangs()
+    {
+        using var hanging = new System.Net.Sockets.TcpListener(IPAddress.Loopback, 0);
+        hanging.Start(); // its kernel takes connections, and nobody reads them
+        var asked = new List<string>();
+        await using RpcTestServer outOfTouch = await StartMonitor("out of touch", () => false);
+        bool isReady = false;
+        await using RpcTestServer ready = await StartMonitor("ready", () =>
+        {
+            bool was = isReady;
+            isReady = true; // at the second question, as after an election
+            return was;
+        });
+        using RpcChannel channel = AdminChannel.Create([$"127.0.0.1:{((IPEndPoint)hanging.LocalEndpoint).Port}", outOfTouch.Address, ready.Address]);
+        Assert.Equal(4u, (await new AdminClient(channel).OsdOutAsync(new OsdIdsRequest())).Epoch);
+        Assert.Equal(["ready"], asked);
+
+        Task<RpcTestServer> StartMonitor(string name, Func<bool> isInTouch) => RpcTestServer.StartAsync(app => app.MapAdmin((request, _) =>
+        {
+            if (request.Method == "Ready")
+            {
+                return isInTouch() ? default : throw new RpcException(StatusCode.Unavailable, "not in touch");
+            }
+
+            lock (asked)
+            {
+                asked.Add(name);
+            }
+
+            return ValueTask.FromResult<ReadOnlyMemory<byte>>(new OsdIdsReply { Epoch = 4 }.ToByteArray());
+        }));
     }
 
     [Fact]

@@ -92,6 +92,15 @@ public sealed class MapAuthority : IConnectionHandler
             case MessageType.MonitorPing:
                 connection.Send(MessageType.MonitorPong, [1]);
                 break;
+            case MessageType.NewestEpoch:
+                var question = new WireReader(message.Body);
+                question.ReadVersion(1, "question");
+                var answer = new WireWriter();
+                answer.WriteByte(1);
+                answer.WriteUInt64(question.ReadUInt64());
+                answer.WriteUInt32(Map.Epoch.Value);
+                connection.Send(MessageType.NewestEpochReply, answer.WrittenSpan);
+                break;
             case MessageType.OsdBoot:
                 Boot(OsdBoot.Decode(message.Body));
                 break;
