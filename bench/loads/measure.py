@@ -1,6 +1,7 @@
 """Runs fio and counts what the daemons spent meanwhile."""
 import json
 import os
+import resource
 import subprocess
 import typing
 
@@ -27,7 +28,7 @@ LOADS = [
     Load("1M seqwrite QD8", "seqwrite_1m_qd8", ["--rw=write", "--bs=1m", "--iodepth=8"]),
     Load("1M seqread QD8", "seqread_1m_qd8", ["--rw=read", "--bs=1m", "--iodepth=8"]),
     Load("1M cached read QD8", None, ["--rw=read", "--bs=1m", "--iodepth=8"], size="128m"),
-    Load("4k write, 64 x QD16", None, ["--rw=randwrite", "--bs=4k", "--iodepth=16", "--numjobs=64", "--group_reporting"]),
+    Load("4k write, 64 x QD16", None, ["--rw=randwrite", "--bs=4k", "--iodepth=16", "--numjobs=64"]),
     Load("4k write, snapshot", None, ["--rw=randwrite", "--bs=4k", "--iodepth=32"], snapshot=True),
 ]
 
@@ -56,9 +57,18 @@ def machine():
     return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
 
 
-def fio(uri, size, words, extra):
-    command = ["fio", "--name=job", "--ioengine=nbd", f"--uri={uri}", f"--size={size}", "--randrepeat=0", "--norandommap",
+def children_cpu():
+    """CPU seconds of the programs that were run and have ended."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
+
+
+def fio(uris, size, words, extra):
+    """Runs a load on each of some volumes at once; the figures are of all of them together."""
+    command = ["fio", "--ioengine=nbd", f"--size={size}", "--randrepeat=0", "--norandommap", "--group_reporting",
                "--output-format=json", "--percentile_list=50:99:99.9", *words, *extra]
+    for number, uri in enumerate(uris):
+        command += [f"--name=job{number}", f"--uri={uri}"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         raise SystemExit(f"fio failed: {done.stderr.strip() or done.stdout.strip()}")
@@ -69,8 +79,9 @@ def run(cluster, load, seconds, size):
     """One load on a cluster: what fio saw, and what each daemon spent per operation."""
     if load.snapshot:
         cluster.snapshot()
+    client = children_cpu()
     account = Account(cluster)
-    job = fio(cluster.uri, load.size or size, load.words, ["--time_based", f"--runtime={seconds}"])
+    job = fio(cluster.uris, load.size or size, load.words, ["--time_based", f"--runtime={seconds}"])
     sides = [job[side] for side in ("read", "write") if job[side]["total_ios"] > 0]
     operations = sum(side["total_ios"] for side in sides)
     slower = max(sides, key=lambda side: side["clat_ns"]["percentile"]["99.000000"])  # of a mix, what hurts
@@ -84,8 +95,7 @@ def run(cluster, load, seconds, size):
         "operations": operations,
         "bytes": sum(side["io_bytes"] for side in sides),
     }
-    jobs = job.get("job_options", {}).get("numjobs", 1)
-    account.close(result, account.take(), job["write"]["io_bytes"], (job["usr_cpu"] + job["sys_cpu"]) / 100 * seconds * int(jobs))
+    account.close(result, account.take(), job["write"]["io_bytes"], children_cpu() - client)
     return result
 
 
