@@ -34,6 +34,13 @@ public sealed partial class MonitorDaemon
         SchedulePump();
     }
 
+    // Nobody listens where it should: its process is dead, and there is no need to wait until its silence says so.
+    internal void OnPeerRefused(MonitorPeer peer)
+    {
+        _raft!.ReportDead(new Consensus.NodeId(peer.Info.Id));
+        SchedulePump();
+    }
+
     internal void OnPeerReply(MonitorPeer peer, MessageType type, ReadOnlySpan<byte> body)
     {
         if (_isStopped)

@@ -113,7 +113,7 @@ public sealed partial class MonitorDaemon : IDisposable
         _raft = new RaftNode(
             new RaftOptions { Self = new NodeId(_options.Id), ElectionTicks = _options.ElectionTicks, HeartbeatTicks = 1, MaxAppendBytes = _options.RaftAppendBytes }, start, _random);
         _leaderlessSince = _loop.Now;
-        _listener = _transport.Listen(SelfInfo.Address, Accept);
+        _listener = _transport.Listen(_options.BindHost is { } host ? SelfInfo.Address with { Host = host } : SelfInfo.Address, Accept);
         ReconcilePeers();
         if (_raft.Configuration.Voters.Length == 1)
         {

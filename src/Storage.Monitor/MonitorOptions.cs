@@ -12,6 +12,9 @@ public sealed record MonitorOptions
     /// <summary>This monitor's number; one of <see cref="Monitors"/>.</summary>
     public required ulong Id { get; init; }
 
+    /// <summary>Host to listen on in place of the one in the map, where a machine has other addresses inside than outside; null for the map's.</summary>
+    public string? BindHost { get; init; }
+
     /// <summary>The monitors that founded the cluster. Later changes stand in the map, which takes precedence once there is one.</summary>
     public required IReadOnlyList<MonitorInfo> Monitors { get; init; }
 

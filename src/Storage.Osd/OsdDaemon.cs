@@ -61,7 +61,7 @@ public sealed partial class OsdDaemon : IPlacementGroupHost
     public OsdId Id => _identity?.Osd ?? OsdId.None;
 
     /// <summary>Where it listens.</summary>
-    public NodeAddress Address => _listener?.Address ?? default;
+    public NodeAddress Address => _listener is { } listener ? _options.ListenAddress with { Port = listener.Address.Port } : default;
 
     /// <summary>The newest map it has, or null.</summary>
     public ClusterMap? Map => _maps.Newest;
@@ -114,7 +114,7 @@ public sealed partial class OsdDaemon : IPlacementGroupHost
         _maps.Load();
         _fullRatio = _options.FullRatio;
         LoadGroups();
-        _listener = _transport.Listen(_options.ListenAddress, Accept);
+        _listener = _transport.Listen(_options.BindHost is { } host ? _options.ListenAddress with { Host = host } : _options.ListenAddress, Accept);
         _monitor.Connect();
         _lastHeartbeat = _loop.Now;
         _tickTimer = _loop.Schedule(s_tick, static state => ((OsdDaemon)state!).OnTick(), this);

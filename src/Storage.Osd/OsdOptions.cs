@@ -8,8 +8,11 @@ public sealed record OsdOptions
     /// <summary>Identifies this run of the process; must be the instance that the transport's identity carries. Drawn at random by the host.</summary>
     public required ulong Instance { get; init; }
 
-    /// <summary>Where to listen for OSDs and clients; port 0 picks one.</summary>
+    /// <summary>Where OSDs and clients find it, and where it listens; port 0 picks one.</summary>
     public required NodeAddress ListenAddress { get; init; }
+
+    /// <summary>Host to listen on in place of that of <see cref="ListenAddress"/>; null for the same.</summary>
+    public string? BindHost { get; init; }
 
     /// <summary>The monitors to try, in turn.</summary>
     public required IReadOnlyList<NodeAddress> MonitorAddresses { get; init; }

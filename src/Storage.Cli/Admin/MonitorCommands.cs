@@ -52,7 +52,7 @@ internal static class MonitorCommands
             "add",
             "Adds a monitor. It learns first and votes when it has caught up; a local cluster's is started at once.",
             "storage mon add d",
-            "storage mon add d --address 127.0.0.1:7000 --admin-address 127.0.0.1:7010 --folder /var/lib/storage/mon.d") { name, address, adminAddress, folder }.Does(async (run, cancellation) =>
+            "storage mon add d --address 127.0.0.1:7000 --admin-address 127.0.0.1:7010 --folder /var/lib/storage/mon.d") { name, address, adminAddress, folder, DaemonOptions.InsecureNetworkOption }.Does(async (run, cancellation) =>
         {
             ClusterFile cluster = run.Cluster;
             if (run.Get(address) is null && run.Get(adminAddress) is null && run.Get(folder) is null && cluster.Daemons.Any(daemon => daemon.Role == "mon"))
@@ -68,7 +68,7 @@ internal static class MonitorCommands
                 throw new CliException("give --address and --admin-address of the new monitor.");
             }
 
-            MonAddReply added = await LocalMonitors.AddAsync(run.Admin, run.Get(name), at, adminAt, run.Get(folder), cancellation).ConfigureAwait(false);
+            MonAddReply added = await LocalMonitors.AddAsync(run.Admin, run.Get(name), at, adminAt, run.Get(folder), DaemonOptions.InsecureNetwork(run), cancellation).ConfigureAwait(false);
             run.Print(added, run.Get(folder) is { } made
                 ? $"mon.{run.Get(name)} added with id {added.Id} (epoch {added.Epoch}); start it with: storage mon run --data {made}"
                 : $"mon.{run.Get(name)} added with id {added.Id} (epoch {added.Epoch}); make its folder by the same command with --folder on its machine");

@@ -9,7 +9,7 @@ namespace Storage.Cli.Daemons;
 /// All daemons of a local cluster in one process (<c>cluster run</c>). OSDs and the NBD gateway share one loop and hand each other their messages in memory; each
 /// OSD still has its own disk, and a write is acknowledged when all of them have it. Monitors and the S3 gateway keep loops of their own.
 /// </summary>
-internal sealed class ClusterProcess(DaemonContext context, ClusterFile cluster, DaemonLogging logging) : IDaemon
+internal sealed class ClusterProcess(DaemonContext context, ClusterFile cluster, DaemonLogging logging, bool insecureNetwork) : IDaemon
 {
     private readonly Stack<IDaemon> _daemons = new();
     private SharedLoop? _shared;
@@ -18,7 +18,7 @@ internal sealed class ClusterProcess(DaemonContext context, ClusterFile cluster,
     {
         ClusterFile cluster = run.Cluster;
         DaemonLogging logging = DaemonOptions.Logging(run);
-        return DaemonHost.RunAsync("cluster", logging, context => new ClusterProcess(context, cluster, logging), cancellation);
+        return DaemonHost.RunAsync("cluster", logging, context => new ClusterProcess(context, cluster, logging, DaemonOptions.InsecureNetwork(run)), cancellation);
     });
 
     public async Task StartAsync(CancellationToken cancellation)
@@ -54,8 +54,8 @@ internal sealed class ClusterProcess(DaemonContext context, ClusterFile cluster,
         {
             case "mon":
                 MonitorOptions options = MonitorStore.Read(folder);
-                AddressRules.RequireLoopback(options.Self.Address);
-                AddressRules.RequireLoopback(options.Self.AdminAddress);
+                AddressRules.Check(options.Self.Address, insecureNetwork);
+                AddressRules.Check(options.Self.AdminAddress, insecureNetwork);
                 return new MonitorProcess(own, folder, options, logging, null);
             case "osd":
                 return new OsdProcess(own with { Shared = _shared }, folder, Checked(DaemonFile.Read(folder, "osd")), null);
@@ -68,9 +68,9 @@ internal sealed class ClusterProcess(DaemonContext context, ClusterFile cluster,
         }
     }
 
-    private static DaemonFile Checked(DaemonFile file)
+    private DaemonFile Checked(DaemonFile file)
     {
-        AddressRules.ParseListen(file.Listen);
+        AddressRules.ParseListen(file.Listen, insecureNetwork);
         return file;
     }
 }

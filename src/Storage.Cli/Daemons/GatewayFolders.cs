@@ -13,18 +13,18 @@ internal static class GatewayFolders
     {
         Option<string?> cluster = Cluster();
         var listen = new Option<string>("--listen") { Description = "Where it will listen, HOST:PORT.", Required = true };
-        return new Verb("mkfs", "Makes a gateway's data folder: its configuration.", $"storage {role} mkfs --data /var/lib/storage/{role}.0 --listen 127.0.0.1:{port}") { cluster, listen }.Does((run, _) =>
+        return new Verb("mkfs", "Makes a gateway's data folder: its configuration.", $"storage {role} mkfs --data /var/lib/storage/{role}.0 --listen 127.0.0.1:{port}") { cluster, listen, DaemonOptions.InsecureNetworkOption }.Does((run, _) =>
         {
             string folder = DaemonOptions.Folder(run);
-            Format(folder, role, ClusterFile.Find(run.Get(cluster)), run.Get(listen)!);
+            Format(folder, role, ClusterFile.Find(run.Get(cluster)), run.Get(listen)!, DaemonOptions.InsecureNetwork(run));
             Console.Error.WriteLine($"{role} gateway made in {folder}; start it with: storage {role} run --data {folder}");
             return Task.CompletedTask;
         });
     }
 
-    public static void Format(string folder, string role, ClusterFile cluster, string listen)
+    public static void Format(string folder, string role, ClusterFile cluster, string listen, bool insecureNetwork = false)
     {
-        string address = AddressRules.ParseListen(listen).ToString();
+        string address = AddressRules.ParseListen(listen, insecureNetwork).ToString();
         if (DaemonFile.Exists(folder))
         {
             throw new CliException($"{folder} holds a daemon already.");
@@ -48,7 +48,7 @@ internal static class GatewayFolders
         {
             DaemonFile file = DaemonFile.Read(data, role);
             file = listen is null ? file : file with { Listen = listen };
-            AddressRules.ParseListen(file.Listen);
+            AddressRules.ParseListen(file.Listen, DaemonOptions.InsecureNetwork(run));
             return file;
         }
 
@@ -62,7 +62,7 @@ internal static class GatewayFolders
         {
             Role = role,
             Fsid = cluster.Fsid,
-            Listen = AddressRules.ParseListen(listen).ToString(),
+            Listen = AddressRules.ParseListen(listen, DaemonOptions.InsecureNetwork(run)).ToString(),
             Monitors = [.. cluster.Monitors.Select(monitor => monitor.Address)],
             Region = cluster.S3Region,
         };

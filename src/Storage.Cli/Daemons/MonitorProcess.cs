@@ -32,7 +32,7 @@ internal sealed class MonitorProcess(DaemonContext context, string folder, Monit
             daemon.Start();
             return Task.FromResult(daemon);
         }).ConfigureAwait(false);
-        _admin = await MonitorAdminServer.StartAsync(_daemon, options.Self.AdminAddress, TimeProvider.System, logging.Apply, cancellation).ConfigureAwait(false);
+        _admin = await MonitorAdminServer.StartAsync(_daemon, options.BindHost is { } host ? options.Self.AdminAddress with { Host = host } : options.Self.AdminAddress, TimeProvider.System, logging.Apply, cancellation).ConfigureAwait(false);
         _faults = points is null ? null : FaultSocket.TryStart(context, _thread, points, faultFolder!);
         context.Log.LogInformation("{Daemon} listens on {Address}, admin API on {Admin}", context.Name, options.Self.Address, options.Self.AdminAddress);
     }

@@ -37,7 +37,7 @@ internal sealed class NbdDaemon(DaemonContext context, DaemonFile file, string? 
     public async Task StartAsync(CancellationToken cancellation)
     {
         _session = await ClientSession.OpenAsync(file.Fsid, file.MonitorAddresses(), context.Fail, text => context.Log.LogWarning("{Warning}", text), faultFolder is not null, context.Shared).ConfigureAwait(false);
-        Cluster.NodeAddress address = AddressRules.ParseListen(file.Listen);
+        Cluster.NodeAddress address = AddressRules.Parse(file.Listen);
         await _session.Thread.InvokeAsync(() =>
         {
             _admin = new MapAdmin(_session.Inner);

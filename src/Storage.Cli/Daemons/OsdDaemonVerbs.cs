@@ -35,11 +35,11 @@ internal static class OsdDaemonVerbs
         return new Verb(
             "mkfs",
             "Allocates an OSD's number and makes its store. A link named 'block' to a raw device in the folder is used in place of a file.",
-            "storage osd mkfs --data /var/lib/storage/osd.3 --size 100GiB --listen 127.0.0.1:10823") { cluster, size, listen, id, host, deviceClass, weight }.Does(async (run, cancellation) =>
+            "storage osd mkfs --data /var/lib/storage/osd.3 --size 100GiB --listen 127.0.0.1:10823") { cluster, size, listen, id, host, deviceClass, weight, DaemonOptions.InsecureNetworkOption }.Does(async (run, cancellation) =>
         {
             string folder = DaemonOptions.Folder(run);
             ClusterFile file = ClusterFile.Find(run.Get(cluster));
-            NodeAddress address = AddressRules.ParseListen(run.Get(listen)!);
+            NodeAddress address = AddressRules.ParseListen(run.Get(listen)!, DaemonOptions.InsecureNetwork(run));
             long bytes = Amount.ParseBytes(run.Get(size)!);
             if (DaemonFile.Exists(folder))
             {
@@ -69,13 +69,14 @@ internal static class OsdDaemonVerbs
         });
     }
 
-    public static Verb Run() => DaemonOptions.AddTo(new Verb("run", "Runs an OSD in the foreground.", "storage osd run --data /var/lib/storage/osd.3")).Does((run, cancellation) =>
+    public static Verb Run() => DaemonOptions.AddTo(new Verb("run", "Runs an OSD in the foreground.", "storage osd run --data /var/lib/storage/osd.3") { DaemonOptions.BindOption }).Does((run, cancellation) =>
     {
         string folder = DaemonOptions.Folder(run);
         DaemonFile file = DaemonFile.Read(folder, "osd");
-        AddressRules.ParseListen(file.Listen);
+        NodeAddress told = AddressRules.ParseListen(file.Listen, DaemonOptions.InsecureNetwork(run));
+        string? bind = DaemonOptions.Bind(run, told);
         return DaemonHost.RunAsync(
-            string.Create(CultureInfo.InvariantCulture, $"osd.{file.Id}"), DaemonOptions.Logging(run), context => new OsdProcess(context, folder, file, DaemonOptions.FaultFolder(run)), cancellation);
+            string.Create(CultureInfo.InvariantCulture, $"osd.{file.Id}"), DaemonOptions.Logging(run), context => new OsdProcess(context, folder, file, DaemonOptions.FaultFolder(run), bind), cancellation);
     });
 
     /// <summary>The CRUSH weight of a disk.</summary>

@@ -11,7 +11,7 @@ using Storage.Reactor;
 namespace Storage.Cli.Daemons;
 
 /// <summary>An OSD as a process: its loop, its store, its messenger.</summary>
-internal sealed class OsdProcess(DaemonContext context, string folder, DaemonFile file, string? faultFolder) : IDaemon
+internal sealed class OsdProcess(DaemonContext context, string folder, DaemonFile file, string? faultFolder, string? bind = null) : IDaemon
 {
     private FaultSocket? _faults;
     private LoopThread? _thread;
@@ -37,7 +37,8 @@ internal sealed class OsdProcess(DaemonContext context, string folder, DaemonFil
         var options = new OsdOptions
         {
             Instance = instance,
-            ListenAddress = AddressRules.ParseListen(file.Listen),
+            ListenAddress = AddressRules.Parse(file.Listen),
+            BindHost = bind,
             MonitorAddresses = file.MonitorAddresses(),
         };
         _thread = context.Shared?.Thread ?? new LoopThread(context.Name, context.Fail, text => context.Log.LogWarning("{Warning}", text));

@@ -33,7 +33,7 @@ internal sealed class S3Daemon(DaemonContext context, DaemonFile file, DaemonLog
 
     public async Task StartAsync(CancellationToken cancellation)
     {
-        var options = new S3Options { Listen = AddressRules.ParseListen(file.Listen), Region = file.Region ?? "us-east-1" };
+        var options = new S3Options { Listen = AddressRules.Parse(file.Listen), Region = file.Region ?? "us-east-1" };
         _session = await ClientSession.OpenAsync(file.Fsid, file.MonitorAddresses(), context.Fail, text => context.Log.LogWarning("{Warning}", text), faultFolder is not null).ConfigureAwait(false);
         var gateway = new S3Gateway(_session.Client, options, TimeProvider.System, context.Log);
         _server = S3Server.Build(gateway, options, logging.Apply);

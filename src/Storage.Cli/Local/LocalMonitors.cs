@@ -17,14 +17,14 @@ internal static class LocalMonitors
     private static readonly TimeSpan s_poll = TimeSpan.FromMilliseconds(100);
 
     /// <summary>Adds a monitor that somebody starts elsewhere: makes its folder if that is to be on this machine.</summary>
-    public static async Task<MonAddReply> AddAsync(AdminClient admin, string name, string address, string adminAddress, string? folder, CancellationToken cancellation)
+    public static async Task<MonAddReply> AddAsync(AdminClient admin, string name, string address, string adminAddress, string? folder, bool insecureNetwork, CancellationToken cancellation)
     {
         MonAddReply added = await admin.MonAddAsync(new MonAddRequest { Name = name, Address = address, AdminAddress = adminAddress }, cancellation).ConfigureAwait(false);
         if (folder is not null && !Monitor.MonitorStore.IsFormatted(folder))
         {
             MonitorInfo[] all = [.. added.Monitors.Select(monitor => new MonitorInfo(
                 monitor.Id, monitor.Name, AddressRules.Parse(monitor.Address), AddressRules.Parse(monitor.AdminAddress)))];
-            MonitorDaemonVerbs.Format(folder, Guid.Parse(added.Fsid, CultureInfo.InvariantCulture), added.Id, all);
+            MonitorDaemonVerbs.Format(folder, Guid.Parse(added.Fsid, CultureInfo.InvariantCulture), added.Id, all, insecureNetwork);
         }
 
         return added;
@@ -37,7 +37,7 @@ internal static class LocalMonitors
             ? (known.Address, known.AdminAddress)
             : LocalLayout.FreeMonitorAddresses(cluster);
         string folder = Path.Combine(cluster.Folder, "mon." + name);
-        MonAddReply added = await AddAsync(admin, name, address, adminAddress, folder, cancellation).ConfigureAwait(false);
+        MonAddReply added = await AddAsync(admin, name, address, adminAddress, folder, insecureNetwork: false, cancellation).ConfigureAwait(false);
         var daemon = new DaemonEntry("mon." + name, "mon", address);
         cluster = cluster with
         {

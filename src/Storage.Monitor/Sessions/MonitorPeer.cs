@@ -8,6 +8,7 @@ namespace Storage.Monitor.Sessions;
 /// back on it.</summary>
 internal sealed class MonitorPeer : IConnectionHandler
 {
+    private static readonly TimeSpan s_afterReset = TimeSpan.FromMilliseconds(5);
     private readonly MonitorDaemon _daemon;
     private readonly IEventLoop _loop;
     private readonly ITransport _transport;
@@ -87,8 +88,13 @@ internal sealed class MonitorPeer : IConnectionHandler
         {
             _daemon.OnPeerClosed(this);
         }
+        else if (reason == CloseReason.Refused)
+        {
+            _daemon.OnPeerRefused(this);
+        }
 
-        TimeSpan pause = _pause * (0.5 + _random.NextDouble());
+        // A reset may mean that the process died: then the next attempt is refused, which proves it.
+        TimeSpan pause = wasOpen && reason == CloseReason.Reset ? s_afterReset : _pause * (0.5 + _random.NextDouble());
         _pause = _pause * 2 < _longestPause ? _pause * 2 : _longestPause;
         _redial = _loop.Schedule(pause, static self => ((MonitorPeer)self!).Dial(), this);
     }

@@ -132,6 +132,37 @@ public sealed partial class MonitorClusterTests : IDisposable
     }
 
     [Fact]
+    public void ALeaderWhoseProcessEndedIsReplacedAtOnce()
+    {
+        for (int i = 0; i < 5; i++)
+        {
+            Node leader = Leader()!;
+            TimeSpan died = _loop.Now;
+            Kill(leader);
+            Assert.True(_loop.RunUntil(() => Leader() is not null, TimeSpan.FromSeconds(3)));
+            Assert.True(_loop.Now - died < TimeSpan.FromMilliseconds(250), $"took {_loop.Now - died}");
+            Start(leader);
+            Assert.True(_loop.RunUntil(() => _nodes.All(node => node.Daemon!.LeaderId == Leader()?.Options.Id), TimeSpan.FromSeconds(5)));
+            _loop.RunFor(TimeSpan.FromSeconds(1));
+        }
+    }
+
+    [Fact]
+    public void ALeaderThatOneMonitorTakesForDeadStays()
+    {
+        Node leader = Leader()!;
+        ulong term = leader.Daemon!.Raft!.Term;
+        Node mistaken = _nodes.Last(node => node != leader);
+        for (int i = 0; i < 20; i++)
+        {
+            mistaken.Daemon!.Raft!.ReportDead(new NodeId(leader.Options.Id));
+            _loop.RunFor(TimeSpan.FromMilliseconds(137));
+            Assert.True(leader.Daemon!.IsLeader);
+            Assert.Equal(term, leader.Daemon.Raft!.Term);
+        }
+    }
+
+    [Fact]
     public void AMinoritySaysThatThereIsNoQuorum()
     {
         Node last = Leader()!;
