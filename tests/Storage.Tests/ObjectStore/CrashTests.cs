@@ -48,7 +48,7 @@ public sealed class CrashTests
         var states = new List<string> { StoreCompare.Describe(kit, memory) };
         var acknowledged = new List<(int LogIndex, int Transactions)>();
         var log = new CommitLog();
-        var generator = new TransactionGenerator(random, kit) { Overwrites = compression == PoolCompression.None ? 50 : 20, Compressible = compression != PoolCompression.None };
+        var generator = new TransactionGenerator(random, kit.Pool) { Overwrites = compression == PoolCompression.None ? 50 : 20, Compressible = compression != PoolCompression.None };
         bool sawCompressed = false;
         long checkpoints = disk.Checkpoints;
         for (int step = 1; step <= 25; step++)

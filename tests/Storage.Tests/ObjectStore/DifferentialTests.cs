@@ -25,7 +25,7 @@ public sealed class DifferentialTests
         using var kit = new StoreKit(options, place: (WriteBackPlace)(seed % 3)) { Compression = compression };
         var memory = new MemoryObjectStore(kit.Loop, new Random(1), new MemoryDisk(), new MemoryStoreOptions { Pool = kit.Pool });
         DiskObjectStore disk = kit.Open();
-        var generator = new TransactionGenerator(random, kit) { Overwrites = seed % 2 * 30, Compressible = compression != PoolCompression.None };
+        var generator = new TransactionGenerator(random, kit.Pool) { Overwrites = seed % 2 * 30, Compressible = compression != PoolCompression.None };
         bool sawCompressed = false;
         var setup = new Transaction();
         setup.CreateCollection(TransactionGenerator.Collections[0]);

@@ -200,7 +200,7 @@ public sealed class OfflineTests
     {
         var random = new Random(seed);
         DiskObjectStore store = kit.Open();
-        var generator = new TransactionGenerator(random, kit) { Overwrites = 20 };
+        var generator = new TransactionGenerator(random, kit.Pool) { Overwrites = 20 };
         var t = new Transaction();
         t.CreateCollection(TransactionGenerator.Collections[0]);
         t.CreateCollection(TransactionGenerator.Collections[1]);
