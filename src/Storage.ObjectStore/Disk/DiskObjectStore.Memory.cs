@@ -4,7 +4,7 @@ using Storage.Reactor;
 
 namespace Storage.ObjectStore.Disk;
 
-// One budget for the daemon: once a second the caches are sized by what the process really has in memory.
+// One budget for the daemon: once a second the caches are sized by what the process really has in memory, and by what other stores in it have.
 public sealed partial class DiskObjectStore : IMemoryTarget
 {
     private const int OnodeBytes = 1200; // with attributes, name and its places in tables, as measured
@@ -14,6 +14,7 @@ public sealed partial class DiskObjectStore : IMemoryTarget
     private static readonly TimeSpan s_trimPause = TimeSpan.FromSeconds(15);
     private readonly DataCache _cache = new();
     private ILoopTimer? _memoryTimer;
+    private MemoryAccount.Member? _memory;
     private long _metadataBudget;
     private long _cachedChunks;
     private long _memoryTarget;
@@ -29,6 +30,7 @@ public sealed partial class DiskObjectStore : IMemoryTarget
             _memoryTarget = value;
             if (value > 0 && _memoryTimer is null && !_closed)
             {
+                _memory ??= MemoryAccount.Process.Join();
                 ArmMemoryLook();
             }
         }
@@ -67,16 +69,18 @@ public sealed partial class DiskObjectStore : IMemoryTarget
         _memoryTimer = null;
         if (_closed || _memoryTarget == 0)
         {
+            LeaveMemory();
             return;
         }
 
         long resident = ResidentBytes();
-        MemorySplit split = MemorySplit.Divide(_memoryTarget, resident, new MemorySplit(MetadataBytes, _database.CacheUsage, _cache.Bytes));
+        MemorySplit split = _memory!.Divide(_memoryTarget, resident, new MemorySplit(MetadataBytes, _database.CacheUsage, _cache.Bytes));
         _metadataBudget = split.Metadata;
         _database.SetCacheCapacity(split.Database);
         _cache.Budget = Math.Min(split.Data, _cache.Bytes + GrowthPerLook);
         _cache.Trim();
-        if (resident > _memoryTarget + _memoryTarget / 50 && _loop.Now - _lastTrim > s_trimPause)
+        long target = _memory.ProcessTarget;
+        if (resident > target + target / 50 && _memory.IsFirst && _loop.Now - _lastTrim > s_trimPause)
         {
             // Memory that was freed but not given back: the heap's own, and that of native allocations.
             _lastTrim = _loop.Now;
@@ -85,6 +89,12 @@ public sealed partial class DiskObjectStore : IMemoryTarget
         }
 
         ArmMemoryLook();
+    }
+
+    private void LeaveMemory()
+    {
+        _memory?.Leave();
+        _memory = null;
     }
 
     /// <summary>Resident memory of this process; 0 where the system does not say.</summary>

@@ -193,6 +193,7 @@ public sealed partial class DiskObjectStore
         EndPace();
         _memoryTimer?.Cancel();
         _memoryTimer = null;
+        LeaveMemory();
         foreach (Chunk chunk in _overlayChunks.Concat(_collecting.Skip(_nextChunk)))
         {
             for (int block = 0; chunk.Owner is not null && chunk.OverlayCount > 0 && block < Chunk.Blocks; block++)

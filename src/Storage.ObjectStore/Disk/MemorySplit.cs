@@ -17,14 +17,26 @@ internal readonly record struct MemorySplit(long Metadata, long Database, long D
     /// <summary>Where resident memory is steered to: the rest is for what comes and goes between two looks.</summary>
     private const double Aim = 0.94;
 
-    /// <summary>Divides.</summary>
+    /// <summary>Bytes of all caches together.</summary>
+    public long Sum => Metadata + Database + Data;
+
+    /// <summary>Divides for a process with one store.</summary>
     /// <param name="target">The target.</param>
     /// <param name="resident">What the process has at the moment.</param>
     /// <param name="used">What the caches take of that.</param>
-    public static MemorySplit Divide(long target, long resident, MemorySplit used)
+    public static MemorySplit Divide(long target, long resident, MemorySplit used) => Divide(Flexible(target, resident, used.Sum), used);
+
+    /// <summary>What all caches of a process may take.</summary>
+    /// <param name="target">What the process should have.</param>
+    /// <param name="resident">What it has at the moment.</param>
+    /// <param name="caches">What the caches take of that.</param>
+    public static long Flexible(long target, long resident, long caches) => Math.Max(0, (long)(target * Aim) - Math.Max(0, resident - caches));
+
+    /// <summary>Divides what one store's caches may take.</summary>
+    /// <param name="flexible">That.</param>
+    /// <param name="used">What they take at the moment.</param>
+    public static MemorySplit Divide(long flexible, MemorySplit used)
     {
-        long caches = used.Metadata + used.Database + used.Data;
-        long flexible = Math.Max(0, (long)(target * Aim) - Math.Max(0, resident - caches));
         long metadata = Math.Max(LeastMetadata, (long)(flexible * MetadataShare));
         long database = Math.Max(LeastDatabase, (long)(flexible * DatabaseShare));
         long data = Math.Max(0, flexible - Math.Min(used.Metadata, metadata) - Math.Min(used.Database, database));

@@ -63,6 +63,41 @@ public sealed class CacheTests
         Assert.True(split.Metadata > 0 && split.Database > 0);
     }
 
+    [Fact]
+    public void StoresOfOneProcessShareItsMemoryByTheirTargets()
+    {
+        const long MiB = 1 << 20;
+        var account = new MemoryAccount();
+        MemoryAccount.Member[] members = [account.Join(), account.Join(), account.Join()];
+        long[] targets = [1024 * MiB, 1024 * MiB, 512 * MiB];
+        var splits = new MemorySplit[3];
+        const long Others = 500 * MiB;
+        long highest = 0;
+        for (int look = 0; look < 100; look++)
+        {
+            // Caches that grow to what they may be, beside what the process needs anyhow.
+            for (int i = 0; i < 3; i++)
+            {
+                MemorySplit used = splits[i];
+                MemorySplit may = members[i].Divide(targets[i], Others + splits.Sum(split => split.Sum), used);
+                splits[i] = new MemorySplit(
+                    Math.Min(may.Metadata, used.Metadata + (64 * MiB)), Math.Min(may.Database, used.Database + (64 * MiB)), Math.Min(may.Data, used.Data + (64 * MiB)));
+            }
+
+            highest = Math.Max(highest, Others + splits.Sum(split => split.Sum));
+        }
+
+        Assert.Equal(2560 * MiB, members[0].ProcessTarget);
+        Assert.InRange(highest, 2560 * MiB * 90 / 100, 2560 * MiB);
+        Assert.InRange(Others + splits.Sum(split => split.Sum), 2560 * MiB * 90 / 100, 2560 * MiB);
+        Assert.InRange((double)splits[0].Sum / splits[1].Sum, 0.8, 1.25);
+        Assert.InRange((splits[0].Sum + splits[1].Sum) / 4.0 / splits[2].Sum, 0.8, 1.25);
+        Assert.True(members[0].IsFirst && !members[1].IsFirst);
+        members[0].Leave();
+        Assert.True(members[1].IsFirst);
+        Assert.Equal(1536 * MiB, members[1].ProcessTarget);
+    }
+
     [Theory]
     [InlineData(WriteBackPlace.InPlace)]
     [InlineData(WriteBackPlace.NewSpace)]
