@@ -1,4 +1,5 @@
 using System.Globalization;
+using Storage.Cluster;
 
 namespace Storage.ObjectStore.Bench;
 
@@ -21,6 +22,9 @@ internal sealed record BenchSettings
     public long Memory { get; init; } = 1L << 30;
 
     public Disk.WriteBackPlace Place { get; init; }
+
+    /// <summary>Large writes are compressed so, and are of data that halves.</summary>
+    public PoolCompression Compression { get; init; }
 
     public HashSet<string> Only { get; init; } = [];
 

@@ -103,14 +103,17 @@ internal abstract class Load(DiskObjectStore store, int depth) : IStoreCompletio
 }
 
 /// <summary>Writes blocks of a size to objects of 4 MiB, in order or at random; with a log entry beside each as a placement group keeps it.</summary>
-internal sealed class WriteLoad(DiskObjectStore store, ObjectId[] objects, int size, int depth, bool random, bool log) : Load(store, depth)
+internal sealed class WriteLoad(DiskObjectStore store, ObjectId[] objects, int size, int depth, bool random, bool log, bool compressible = false) : Load(store, depth)
 {
     private readonly Random _random = new(7);
-    private readonly BufferSegment _data = MakeData(size);
+    private readonly BufferSegment _data = MakeData(size, compressible);
     private readonly byte[][] _keys = new byte[4000][];
     private long _next;
 
     public long Operations { get; init; } = long.MaxValue;
+
+    /// <summary>The operation with which half of the objects are removed; 0 for none.</summary>
+    public long RemoveAt { get; init; }
 
     protected override long Limit => Operations;
 
@@ -120,6 +123,15 @@ internal sealed class WriteLoad(DiskObjectStore store, ObjectId[] objects, int s
         long block = random ? _random.NextInt64(objects.LongLength * perObject) : _next++ % (objects.LongLength * perObject);
         ObjectId id = objects[block / perObject];
         Transaction.Clear();
+        if (Started == RemoveAt)
+        {
+            // Half of all the data at once, as a volume that goes.
+            for (int i = 0; i < objects.Length / 2; i++)
+            {
+                Transaction.Remove(StoreBench.Collection, objects[i]);
+            }
+        }
+
         Transaction.Write(StoreBench.Collection, id, block % perObject * size, _data);
         if (log)
         {
@@ -145,10 +157,15 @@ internal sealed class WriteLoad(DiskObjectStore store, ObjectId[] objects, int s
         Transaction.SetAttribute(StoreBench.Collection, StoreBench.Log, "info", new byte[160]);
     }
 
-    private static BufferSegment MakeData(int size)
+    private static BufferSegment MakeData(int size, bool compressible)
     {
         PageBuffer buffer = BufferPool.Shared.Rent(size);
         new Random(3).NextBytes(buffer.Span[..size]);
+        for (int i = 0; compressible && i < size; i++)
+        {
+            buffer.Span[i] = i % 16 < 7 ? buffer.Span[i] : (byte)0;
+        }
+
         return buffer.Slice(0, size);
     }
 }

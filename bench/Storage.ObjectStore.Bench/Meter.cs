@@ -16,6 +16,8 @@ internal sealed class Meter
     private readonly TimeSpan _collectingBefore = GC.GetTotalPauseDuration();
     private long _count;
     private long _longest;
+    private long _longestGap; // between two operations that end
+    private long _lastEnd;
 
     public Meter()
     {
@@ -25,7 +27,7 @@ internal sealed class Meter
     }
 
     public static void PrintHead() => Console.WriteLine(
-        $"{"load",-34} {"op/s",9} {"MB/s",8} {"mean us",9} {"p99 us",9} {"p99.9 us",9} {"max us",9} {"pause us",9} {"CPU us/op",9} {"written/B",9} {"GC ms",7} {"RSS MiB",8}");
+        $"{"load",-34} {"op/s",9} {"MB/s",8} {"mean us",9} {"p99 us",9} {"p99.9 us",9} {"max us",9} {"gap us",9} {"pause us",9} {"own us",9} {"CPU us/op",9} {"written/B",9} {"GC ms",7} {"RSS MiB",8}");
 
     public void Add(long startedTicks)
     {
@@ -35,6 +37,9 @@ internal sealed class Meter
         _buckets[power * Fine + low]++;
         _count++;
         _longest = Math.Max(_longest, nanoseconds);
+        long now = Stopwatch.GetTimestamp();
+        _longestGap = Math.Max(_longestGap, _lastEnd == 0 ? 0 : now - _lastEnd);
+        _lastEnd = now;
     }
 
     public void Print(string name, long bytesPerOperation)
@@ -43,10 +48,11 @@ internal sealed class Meter
         _process.Refresh();
         double cpu = (_process.TotalProcessorTime - _cpuBefore).TotalMicroseconds / Math.Max(1, _count);
         long written = BytesWritten() - _writtenBefore;
+        (TimeSpan late, TimeSpan own) = LoopProbe.TakeLongest();
         string amplification = bytesPerOperation == 0 || written == 0 ? "-" : ((double)written / (_count * bytesPerOperation)).ToString("F2", CultureInfo.InvariantCulture);
         Console.WriteLine(string.Create(
             CultureInfo.InvariantCulture,
-            $"{name,-34} {_count / seconds,9:F0} {_count * bytesPerOperation / seconds / 1e6,8:F1} {Mean(),9:F0} {Percentile(0.99),9:F0} {Percentile(0.999),9:F0} {_longest / 1000.0,9:F0} {LoopProbe.TakeLongest().TotalMicroseconds,9:F0} {cpu,9:F1} {amplification,9} {(GC.GetTotalPauseDuration() - _collectingBefore).TotalMilliseconds,7:F0} {_process.WorkingSet64 >> 20,8}"));
+            $"{name,-34} {_count / seconds,9:F0} {_count * bytesPerOperation / seconds / 1e6,8:F1} {Mean(),9:F0} {Percentile(0.99),9:F0} {Percentile(0.999),9:F0} {_longest / 1000.0,9:F0} {_longestGap * 1e6 / Stopwatch.Frequency,9:F0} {late.TotalMicroseconds,9:F0} {own.TotalMicroseconds,9:F0} {cpu,9:F1} {amplification,9} {(GC.GetTotalPauseDuration() - _collectingBefore).TotalMilliseconds,7:F0} {_process.WorkingSet64 >> 20,8}"));
     }
 
     private double Mean()

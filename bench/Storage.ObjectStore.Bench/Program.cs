@@ -1,4 +1,5 @@
 using System.Globalization;
+using Storage.Cluster;
 using Storage.ObjectStore.Bench;
 using Storage.ObjectStore.Disk;
 
@@ -6,10 +7,13 @@ const string Usage = """
     Measures the store of one disk alone, beside fio on the same preallocated file.
 
         store-bench --dir FOLDER [--size 4GiB] [--working-set 1GiB] [--seconds 10] [--small-objects 100000]
-                    [--memory BYTES] [--place Adaptive|InPlace|NewSpace] [--only PART[,PART…]] [--no-fio]
+                    [--memory BYTES] [--place Adaptive|InPlace|NewSpace] [--compression none|lz4|zstd]
+                    [--only PART[,PART…]] [--no-fio]
 
     FOLDER must be new or empty; it is left behind. The file 'block' in it may be a link to a raw device, whose content is lost.
-    PART is one of: fio, prefill, overwrite1, overwrite32, log32, write4m, read4m, readcold, readhot, omap, small.
+    PART is one of: fio, prefill, overwrite1, overwrite32, log32, write4m, read4m, readcold, readhot, omap, small, remove.
+    "gap" is the longest time without an operation that ended, "pause" how late a timer of a millisecond came, "own" the processor time that the loop's thread took
+    meanwhile: what checkpoints and all else on the loop cost others, without what the scheduler and garbage add.
     """;
 var settings = new BenchSettings();
 try
@@ -39,6 +43,9 @@ try
                 break;
             case "--place":
                 settings = settings with { Place = Enum.Parse<WriteBackPlace>(Next()) };
+                break;
+            case "--compression":
+                settings = settings with { Compression = Enum.Parse<PoolCompression>(Next(), ignoreCase: true) };
                 break;
             case "--only":
                 settings = settings with { Only = [.. Next().Split(',')] };

@@ -103,6 +103,7 @@ internal static class StoreBench
         LoopProbe.Start(loop);
         DiskObjectStore store = await OpenAsync(loop, settings);
         store.Failed += error => throw new IOException("the store failed", error);
+        store.SetCompression(Collection.Group.Pool, settings.Compression);
         var create = new Transaction();
         create.CreateCollection(Collection);
         store.Submit(create, null, 0);
@@ -112,7 +113,7 @@ internal static class StoreBench
             objects[i] = new ObjectId("data." + i.ToString(CultureInfo.InvariantCulture), (uint)(i * 2654435761));
         }
 
-        await new WriteLoad(store, objects, 4 << 20, 4, random: false, log: false) { Operations = objects.Length }.RunAsync("4 MiB first write QD4", TimeSpan.FromHours(1), 4 << 20);
+        await new WriteLoad(store, objects, 4 << 20, 4, random: false, log: false, settings.Compression != PoolCompression.None) { Operations = objects.Length }.RunAsync("4 MiB first write QD4", TimeSpan.FromHours(1), 4 << 20);
         if (settings.Wants("overwrite1"))
         {
             await new WriteLoad(store, objects, 4096, 1, random: true, log: false).RunAsync("4 KiB random overwrite QD1", duration, 4096);
@@ -136,7 +137,7 @@ internal static class StoreBench
 
         if (settings.Wants("write4m"))
         {
-            await new WriteLoad(store, objects, 4 << 20, 4, random: false, log: false).RunAsync("4 MiB overwrite QD4", duration, 4 << 20);
+            await new WriteLoad(store, objects, 4 << 20, 4, random: false, log: false, settings.Compression != PoolCompression.None).RunAsync("4 MiB overwrite QD4", duration, 4 << 20);
         }
 
         if (settings.Wants("read4m"))
@@ -160,6 +161,11 @@ internal static class StoreBench
             await new OmapLoad(store, 32).RunAsync("omap set QD32", duration, 124);
             await store.CheckpointAsync();
             Iterate(store);
+        }
+
+        if (settings.Wants("remove"))
+        {
+            await new WriteLoad(store, objects, 4096, 32, random: true, log: false) { RemoveAt = 2000 }.RunAsync("4 KiB overwrite QD32 beside removals", duration, 4096);
         }
 
         if (settings.Wants("small"))

@@ -34,7 +34,7 @@ internal sealed class Supervisor(string folder, TimeSpan duration, long size, in
         Console.WriteLine($"soak of {duration.TotalMinutes:F0} minutes in {folder}, seed {seed}");
         while (clock.Elapsed < duration && _problems.Count == 0)
         {
-            Live(last: false, TimeSpan.FromSeconds(_random.Next(3) == 0 ? _random.Next(1, 12) : _random.Next(15, 90)), clock);
+            Live(last: false, TimeSpan.FromSeconds(_random.Next(3) == 0 ? _random.Next(1, 12) : _random.Next(20, 150)), clock);
         }
 
         if (_problems.Count == 0)
@@ -128,7 +128,7 @@ internal sealed class Supervisor(string folder, TimeSpan duration, long size, in
 
             if (since is not null && !asked && !stopping && (since.Elapsed > nextCheck || since.Elapsed > span))
             {
-                nextCheck = since.Elapsed + TimeSpan.FromSeconds(_random.Next(20, 60));
+                nextCheck = since.Elapsed + TimeSpan.FromSeconds(_random.Next(30, 120));
                 asked = true;
                 stopping = close && since.Elapsed > span;
                 process.StandardInput.WriteLine(stopping ? "stop" : "check");

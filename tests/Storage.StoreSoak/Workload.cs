@@ -14,7 +14,7 @@ namespace Storage.StoreSoak;
 /// </summary>
 internal sealed class Workload(int seed)
 {
-    private const int Names = 3000;
+    private const int Names = 1500;
     private static readonly CollectionId s_progress = new(new PgId(2, 0));
     private static readonly ObjectId s_marker = new("progress", 1);
     private readonly ObjectId[] _names = [.. Enumerable.Range(0, Names).Select(i => new ObjectId("object." + i.ToString(CultureInfo.InvariantCulture), (uint)(i * 2654435761)))];
@@ -46,8 +46,9 @@ internal sealed class Workload(int seed)
         {
             Names = _names,
             LargestOffset = random.Next(3) == 0 ? 4 << 20 : 600_000,
-            LargestBlocks = random.Next(8) == 0 ? 500 : 40,
+            LargestBlocks = random.Next(5) == 0 ? 500 : 40,
             CollectionLife = 100_000,
+            SplitLife = 2000,
             Overwrites = 40,
             Compressible = true,
             Records = (int)Math.Min(n, int.MaxValue - 1000),

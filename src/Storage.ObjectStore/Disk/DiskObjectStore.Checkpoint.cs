@@ -178,6 +178,11 @@ public sealed partial class DiskObjectStore
             using var batch = new MetadataBatch();
             changes.CopyTo(batch);
             _database.WriteAndFlush(batch);
+            if (_options.Discard)
+            {
+                _freeing.Sort(); // nobody else touches it in this stage, and the loop should not wait for it
+            }
+
             return null;
         }
         catch (IOException error)

@@ -6,7 +6,10 @@ namespace Storage.ObjectStore.Disk;
 public sealed partial class DiskObjectStore
 {
     private const int LeastDiscard = 16; // units; shorter runs cost the disk more than they give it
+    private const int ReleaseWork = 8192; // units to a step; about a millisecond
     private bool _discardRefused;
+    private bool _releaseScheduled;
+    private int _releasedOfFirst; // of the oldest release, those that are done with
 
     /// <summary>Bytes that the disk was told to be free since the store was opened.</summary>
     public long DiscardedBytes { get; private set; }
@@ -18,14 +21,62 @@ public sealed partial class DiskObjectStore
         _releasing--;
     }
 
-    // A unit is given out again only when the disk has done with it.
-    private void DiscardUnits(List<uint> units)
+    // In steps: what was removed at once, a volume say, would hold up commits for long.
+    private void ReleaseUnits()
     {
-        units.Sort();
-        for (int from = 0; from < units.Count;)
+        if (_releaseScheduled || _closed)
+        {
+            return;
+        }
+
+        int work = ReleaseWork;
+        while (_releases.TryPeek(out (long Period, List<uint> Units) next) && _reads.IsOver(next.Period))
+        {
+            if (work <= 0)
+            {
+                _releaseScheduled = true;
+                _loop.Post(static state => ((DiskObjectStore)state!).ContinueRelease(), this);
+                return;
+            }
+
+            int from = _releasedOfFirst;
+            int count = Math.Min(work, next.Units.Count - from);
+            work -= count;
+            ReadOnlySpan<uint> units = System.Runtime.InteropServices.CollectionsMarshal.AsSpan(next.Units).Slice(from, count);
+            _releasedOfFirst += count;
+            if (_releasedOfFirst == next.Units.Count)
+            {
+                _releases.Dequeue();
+                _releasedOfFirst = 0;
+            }
+
+            if (_options.Discard && !_discardRefused)
+            {
+                DiscardUnits(units);
+            }
+            else
+            {
+                foreach (uint unit in units)
+                {
+                    FreeUnit(unit);
+                }
+            }
+        }
+    }
+
+    private void ContinueRelease()
+    {
+        _releaseScheduled = false;
+        ReleaseUnits();
+    }
+
+    // A unit is given out again only when the disk has done with it. They are sorted.
+    private void DiscardUnits(ReadOnlySpan<uint> units)
+    {
+        for (int from = 0; from < units.Length;)
         {
             int count = 1;
-            while (from + count < units.Count && units[from + count] == units[from] + (uint)count)
+            while (from + count < units.Length && units[from + count] == units[from] + (uint)count)
             {
                 count++;
             }

@@ -302,24 +302,5 @@ public sealed partial class DiskObjectStore
         ReleaseUnits();
     }
 
-    private void ReleaseUnits()
-    {
-        while (_releases.TryPeek(out (long Period, List<uint> Units) next) && _reads.IsOver(next.Period))
-        {
-            _releases.Dequeue();
-            if (_options.Discard && !_discardRefused)
-            {
-                DiscardUnits(next.Units);
-            }
-            else
-            {
-                foreach (uint unit in next.Units)
-                {
-                    FreeUnit(unit);
-                }
-            }
-        }
-    }
-
     private readonly record struct WaitingRead(CollectionId Collection, ObjectId Object, long Offset, int Length, IReadCompletion Completion, ulong Token);
 }

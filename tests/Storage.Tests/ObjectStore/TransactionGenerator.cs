@@ -26,6 +26,9 @@ internal sealed class TransactionGenerator(Random random, BufferPool pool)
     /// <summary>Of so many steps that could remove a whole collection, one does.</summary>
     public int CollectionLife { get; init; } = 4;
 
+    /// <summary>Of so many steps that could split a collection, which moves a good part of it over the other's objects, one does.</summary>
+    public int SplitLife { get; init; } = 1;
+
     /// <summary>Records that the logs were given by now.</summary>
     public int Records { get; set; }
 
@@ -116,7 +119,7 @@ internal sealed class TransactionGenerator(Random random, BufferPool pool)
                 }
 
                 break;
-            case < 75:
+            case < 75 when random.Next(SplitLife) == 0:
                 int bitCount = random.Next(4) == 0 ? random.Next(33) : random.Next(3);
                 uint bits = random.Next(2) == 0 ? o.Hash : (uint)random.Next(8);
                 CollectionId other = Collections[c == Collections[0] ? 1 : 0];
