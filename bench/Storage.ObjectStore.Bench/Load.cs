@@ -27,6 +27,7 @@ internal abstract class Load(DiskObjectStore store, int depth) : IStoreCompletio
 
     public async Task RunAsync(string name, TimeSpan duration, long bytesPerOperation)
     {
+        await LoopProbe.PassAsync();
         _meter = new Meter();
         _until = Stopwatch.GetTimestamp() + (long)(duration.TotalSeconds * Stopwatch.Frequency);
         for (int slot = 0; slot < depth && Started < Limit; slot++)

@@ -13,8 +13,12 @@ internal static partial class LoopProbe
     private static readonly TimeSpan s_period = TimeSpan.FromMilliseconds(1);
     private static TimeSpan s_longest;
     private static TimeSpan s_longestOwn;
+    private static TaskCompletionSource? s_pass;
 
     public static void Start(ReactorLoop loop) => Arm(loop);
+
+    /// <summary>Completes with the timer's next firing: what was done before it is not part of what follows.</summary>
+    public static Task PassAsync() => (s_pass ??= new TaskCompletionSource()).Task;
 
     /// <summary>The longest since the last call.</summary>
     public static (TimeSpan Late, TimeSpan Own) TakeLongest()
@@ -28,15 +32,19 @@ internal static partial class LoopProbe
     {
         long armed = Stopwatch.GetTimestamp();
         TimeSpan worked = ThreadTime();
+        TimeSpan collected = GC.GetTotalPauseDuration();
         loop.Schedule(
             s_period,
             _ =>
             {
                 TimeSpan late = Stopwatch.GetElapsedTime(armed) - s_period;
-                TimeSpan own = ThreadTime() - worked - s_period;
+                TimeSpan own = ThreadTime() - worked - (GC.GetTotalPauseDuration() - collected) - s_period; // the collector may run on this thread
                 s_longest = late > s_longest ? late : s_longest;
                 s_longestOwn = own > s_longestOwn ? own : s_longestOwn;
                 Arm(loop);
+                TaskCompletionSource? pass = s_pass;
+                s_pass = null;
+                pass?.SetResult();
             },
             null);
     }

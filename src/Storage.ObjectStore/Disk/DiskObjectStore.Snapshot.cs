@@ -7,7 +7,7 @@ namespace Storage.ObjectStore.Disk;
 // that moment.
 public sealed partial class DiskObjectStore
 {
-    private const int SliceWork = 400; // objects and omap entries; well below a millisecond
+    private const int SliceWork = 150; // objects and omap entries; well below a millisecond, and two on a crowded machine
     private readonly List<(ulong Number, OmapOverlay Overlay)> _layers = [];
     private List<(ulong Number, int Chunks, ulong Omap)> _burying = [];
     private List<Onode> _flushing = [];
