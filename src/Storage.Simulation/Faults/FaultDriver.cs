@@ -281,7 +281,7 @@ internal sealed class FaultDriver
                 done = _cluster.Members.Count() + _monitorsAsked < MostMonitors;
                 if (done)
                 {
-                    ObjectWorkload.Watch(AddMonitorAsync(isLate: fault.Targets[1] % 5 == 0 ? fault.Duration : TimeSpan.Zero), _failed);
+                    Workload.Watch(AddMonitorAsync(isLate: fault.Targets[1] % 5 == 0 ? fault.Duration : TimeSpan.Zero), _failed);
                 }
 
                 break;
@@ -292,7 +292,7 @@ internal sealed class FaultDriver
                 if (done)
                 {
                     _leaving.Add(leaving);
-                    ObjectWorkload.Watch(RemoveMonitorAsync(leaving), _failed);
+                    Workload.Watch(RemoveMonitorAsync(leaving), _failed);
                 }
 
                 break;
@@ -356,10 +356,10 @@ internal sealed class FaultDriver
         Note($"the pool's {key} becomes {value}");
         _sizesChanged |= key is "size" or "min_size";
         string name = Pool!.Name;
-        ObjectWorkload.Watch(Set(key), _failed);
+        Workload.Watch(Set(key), _failed);
         if (spread)
         {
-            ObjectWorkload.Watch(Set("pgp_num"), _failed);
+            Workload.Watch(Set("pgp_num"), _failed);
         }
 
         return true;
@@ -435,7 +435,7 @@ internal sealed class FaultDriver
     private void Reweight(OsdNode osd, double weight)
     {
         Note(string.Create(CultureInfo.InvariantCulture, $"{osd.Name} gets weight {weight:F2}"));
-        ObjectWorkload.Watch(_cluster.CommandAsync("OsdReweight", new OsdReweightRequest { Osd = osd.Id.Value, Weight = weight }, ChangeReply.Parser), _failed);
+        Workload.Watch(_cluster.CommandAsync("OsdReweight", new OsdReweightRequest { Osd = osd.Id.Value, Weight = weight }, ChangeReply.Parser), _failed);
     }
 
     private bool CrashFor(SimulatedNode node, TimeSpan away, bool power)
@@ -510,7 +510,7 @@ internal sealed class FaultDriver
             After(at, () =>
             {
                 Note($"{osd.Name} is marked down");
-                ObjectWorkload.Watch(_cluster.CommandAsync("OsdDown", new OsdIdsRequest { Osds = { osd.Id.Value } }, OsdIdsReply.Parser), _failed);
+                Workload.Watch(_cluster.CommandAsync("OsdDown", new OsdIdsRequest { Osds = { osd.Id.Value } }, OsdIdsReply.Parser), _failed);
             });
             at += TimeSpan.FromMilliseconds(50 + (fault.Targets[2] % 700));
         }
@@ -525,7 +525,7 @@ internal sealed class FaultDriver
         }
 
         Note($"{osd.Name} is taken out");
-        ObjectWorkload.Watch(_cluster.CommandAsync("OsdOut", new OsdIdsRequest { Osds = { osd.Id.Value } }, OsdIdsReply.Parser), _failed);
+        Workload.Watch(_cluster.CommandAsync("OsdOut", new OsdIdsRequest { Osds = { osd.Id.Value } }, OsdIdsReply.Parser), _failed);
         After(away, () => TakeIn(osd));
         return true;
     }
@@ -535,7 +535,7 @@ internal sealed class FaultDriver
         if (_out.Remove(osd))
         {
             Note($"{osd.Name} is taken in");
-            ObjectWorkload.Watch(_cluster.CommandAsync("OsdIn", new OsdIdsRequest { Osds = { osd.Id.Value } }, OsdIdsReply.Parser), _failed);
+            Workload.Watch(_cluster.CommandAsync("OsdIn", new OsdIdsRequest { Osds = { osd.Id.Value } }, OsdIdsReply.Parser), _failed);
         }
     }
 

@@ -136,7 +136,7 @@ public sealed record FaultPlan(IReadOnlyList<Fault> Faults)
 
         double total = mix.Sum(m => m.Weight);
         double pace = scenario.FaultInterval.TotalSeconds * Math.Pow(3, (random.NextDouble() * 2) - 1);
-        for (double at = Exponential(random, pace); at < scenario.Duration.TotalSeconds && total > 0; at += Exponential(random, pace))
+        for (double at = Exponential.Draw(random, pace); at < scenario.Duration.TotalSeconds && total > 0; at += Exponential.Draw(random, pace))
         {
             double pick = random.NextDouble() * total;
             FaultKind kind = mix[^1].Kind;
@@ -154,14 +154,14 @@ public sealed record FaultPlan(IReadOnlyList<Fault> Faults)
             int[] targets = [random.Next(1 << 20), random.Next(1 << 20), random.Next(1 << 20), random.Next(1 << 20)];
             double length = kind switch
             {
-                FaultKind.LongCrash => 8 + Exponential(random, 10),
-                FaultKind.OsdOut => 1 + Exponential(random, 8),
-                FaultKind.Partition or FaultKind.OneWayPartition => Exponential(random, 4),
-                FaultKind.Pause => Exponential(random, 1.5),
-                FaultKind.Reweight => 2 + Exponential(random, 8),
-                FaultKind.ClockDrift => 3 + Exponential(random, 10),
-                FaultKind.SlowDisk or FaultKind.FullDisk => 1 + Exponential(random, 4),
-                _ => Exponential(random, 2),
+                FaultKind.LongCrash => 8 + Exponential.Draw(random, 10),
+                FaultKind.OsdOut => 1 + Exponential.Draw(random, 8),
+                FaultKind.Partition or FaultKind.OneWayPartition => Exponential.Draw(random, 4),
+                FaultKind.Pause => Exponential.Draw(random, 1.5),
+                FaultKind.Reweight => 2 + Exponential.Draw(random, 8),
+                FaultKind.ClockDrift => 3 + Exponential.Draw(random, 10),
+                FaultKind.SlowDisk or FaultKind.FullDisk => 1 + Exponential.Draw(random, 4),
+                _ => Exponential.Draw(random, 2),
             };
             length *= scenario.FaultLength * (random.Next(6) == 0 ? 3 : 1); // a few outlast every timeout
             faults.Add(new Fault(TimeSpan.FromSeconds(at), kind, targets, TimeSpan.FromSeconds(Math.Min(length, 60))));
@@ -171,18 +171,15 @@ public sealed record FaultPlan(IReadOnlyList<Fault> Faults)
         {
             // Beside the mix, so that it stays as it is.
             double every = scenario.MonitorChangeInterval.TotalSeconds * Math.Pow(3, (random.NextDouble() * 2) - 1);
-            for (double at = Exponential(random, every); at < scenario.Duration.TotalSeconds; at += Exponential(random, every))
+            for (double at = Exponential.Draw(random, every); at < scenario.Duration.TotalSeconds; at += Exponential.Draw(random, every))
             {
                 int[] targets = [random.Next(1 << 20), random.Next(1 << 20), random.Next(1 << 20), random.Next(1 << 20)];
                 FaultKind kind = random.Next(2) == 0 ? FaultKind.MonitorAdd : FaultKind.MonitorRemove;
-                faults.Add(new Fault(TimeSpan.FromSeconds(at), kind, targets, TimeSpan.FromSeconds(Exponential(random, 10))));
+                faults.Add(new Fault(TimeSpan.FromSeconds(at), kind, targets, TimeSpan.FromSeconds(Exponential.Draw(random, 10))));
             }
 
             faults = [.. faults.OrderBy(fault => fault.At)];
         }
 
         return new FaultPlan(faults);
-    }
-
-    private static double Exponential(Random random, double mean) => -Math.Log(1 - random.NextDouble()) * mean;
-}
+    }}

@@ -15,6 +15,7 @@ namespace Storage.Simulation.Workloads;
 /// compare-and-set, though nothing compares but the lock: an owner that writes after somebody else has, without knowing it, cannot be explained.
 /// </summary>
 internal sealed class LockWorkload(SimulatedCluster cluster, string name, string holder, NodeLoop loop, IObjectClient client, History history, Random random)
+    : Workload(loop, random)
 {
     private const string Subject = "locked volume";
     private const string Number = "number";
@@ -31,21 +32,6 @@ internal sealed class LockWorkload(SimulatedCluster cluster, string name, string
 
     private readonly VolumeStore _store = new(client, loop.TimeProvider, random, new CommandAuthority(cluster)) { LockTimes = s_times };
     private readonly BufferPool _buffers = new(idleBudget: 0);
-    private bool _stopped;
-
-    /// <summary>Whether it has not ended.</summary>
-    public bool IsRunning { get; private set; }
-
-    /// <summary>Ends after the write under way.</summary>
-    public void Stop() => _stopped = true;
-
-    /// <summary>Starts; called as the process.</summary>
-    /// <param name="failed">Told of what no client code expects.</param>
-    public void Start(Action<Exception> failed)
-    {
-        IsRunning = true;
-        ObjectWorkload.Watch(RunAsync(), failed);
-    }
 
     /// <summary>Reads the number and records it.</summary>
     public async Task ReadAsync()
@@ -60,38 +46,27 @@ internal sealed class LockWorkload(SimulatedCluster cluster, string name, string
             return; // nobody ever made it
         }
 
-        HistoryEntry entry = history.Invoke(name, Subject, ObjectCall.Of(new CallStep(OperationCode.GetAttributes)), loop.TrueNow);
+        HistoryEntry entry = history.Invoke(name, Subject, ObjectCall.Of(new CallStep(OperationCode.GetAttributes)), Loop.TrueNow);
         byte[]? value = await ReadNumberAsync(open);
         if (value is { Length: > 0 })
         {
-            history.Complete(entry, new CallOutcome { Result = ResultCode.Ok, Attributes = new(StringComparer.Ordinal) { [Number] = value } }, loop.TrueNow);
+            history.Complete(entry, new CallOutcome { Result = ResultCode.Ok, Attributes = new(StringComparer.Ordinal) { [Number] = value } }, Loop.TrueNow);
         }
         else if (value is not null)
         {
-            history.Complete(entry, new CallOutcome { Result = ResultCode.NotFound }, loop.TrueNow);
+            history.Complete(entry, new CallOutcome { Result = ResultCode.NotFound }, Loop.TrueNow);
         }
     }
 
     /// <summary>Removes the volume, if there is one.</summary>
-    public async Task RemoveAsync()
-    {
-        try
-        {
-            await _store.RemoveAsync(s_volume);
-        }
-        catch (VolumeException e) when (e.Problem == VolumeProblem.NotFound)
-        {
-            // Nobody ever made it.
-        }
-    }
+    public Task RemoveAsync() => VolumeWorkload.RemoveAsync(_store, s_volume);
 
-    private async Task RunAsync()
+    protected override async Task LaneAsync()
     {
         Volume? open = null;
-        while (!_stopped)
+        while (!IsStopped)
         {
-            double pause = -Math.Log(1 - random.NextDouble()) * cluster.Scenario.ThinkTime.TotalSeconds;
-            await Task.Delay(TimeSpan.FromSeconds(Math.Min(pause, 10)), loop.TimeProvider);
+            await PauseAsync(cluster.Scenario.ThinkTime);
             open = open?.Lock!.State == VolumeLockState.Lost ? null : open ?? await TryOpenAsync();
             if (open is not null)
             {
@@ -103,8 +78,6 @@ internal sealed class LockWorkload(SimulatedCluster cluster, string name, string
         {
             await open.Lock!.ReleaseAsync();
         }
-
-        IsRunning = false;
     }
 
     private async Task<Volume?> TryOpenAsync()
@@ -153,11 +126,11 @@ internal sealed class LockWorkload(SimulatedCluster cluster, string name, string
 
         byte[] after = NewNumber();
         HistoryEntry entry = history.Invoke(
-            name, Subject, ObjectCall.Of(new CallStep(OperationCode.CompareAttribute, Key: Number, Value: before), new CallStep(OperationCode.SetAttribute, Key: Number, Value: after)), loop.TrueNow);
+            name, Subject, ObjectCall.Of(new CallStep(OperationCode.CompareAttribute, Key: Number, Value: before), new CallStep(OperationCode.SetAttribute, Key: Number, Value: after)), Loop.TrueNow);
         ResultCode result = await WriteAsync(open, Place, after);
         if (result == ResultCode.Ok)
         {
-            history.Complete(entry, new CallOutcome { Result = ResultCode.Ok }, loop.TrueNow);
+            history.Complete(entry, new CallOutcome { Result = ResultCode.Ok }, Loop.TrueNow);
             cluster.Coverage.Count("volume.written_as_owner");
         }
         else if (result == ResultCode.Blocklisted)
@@ -165,13 +138,13 @@ internal sealed class LockWorkload(SimulatedCluster cluster, string name, string
             cluster.Coverage.Count("volume.fenced_write");
         }
 
-        cluster.Trace.Add(TraceKind.Complete, name, loop.TrueNow, $"{s_volume.Name} {Convert.ToHexString(before)} to {Convert.ToHexString(after)}, tenure {tenure}: {result}");
+        cluster.Trace.Add(TraceKind.Complete, name, Loop.TrueNow, $"{s_volume.Name} {Convert.ToHexString(before)} to {Convert.ToHexString(after)}, tenure {tenure}: {result}");
     }
 
     private byte[] NewNumber()
     {
         var bytes = new byte[8];
-        BinaryPrimitives.WriteInt64LittleEndian(bytes, random.NextInt64(1, long.MaxValue));
+        BinaryPrimitives.WriteInt64LittleEndian(bytes, Draws.NextInt64(1, long.MaxValue));
         return bytes;
     }
 

@@ -14,57 +14,39 @@ namespace Storage.Simulation.Workloads;
 /// A client's lanes, each making one call after the other on a few objects and writing down what it asked and what it was told.
 /// Every value written is unique, so that a read tells which writes it saw.
 /// </summary>
-internal sealed class ObjectWorkload
+internal sealed class ObjectWorkload : Workload
 {
     private const int LongestObject = 24 << 10;
     private static readonly string[] s_keys = ["a", "b", "c"];
 
     private readonly string _name;
-    private readonly NodeLoop _loop;
     private readonly IObjectClient _client;
     private readonly long _pool;
     private readonly Scenario _scenario;
     private readonly History _history;
     private readonly EventTrace _trace;
-    private readonly Random _random;
     private readonly SnapshotRegistry? _snapshots;
     private SnapshotContext? _context;
     private ulong[] _named = [];
-    private bool _stopped;
 
     public ObjectWorkload(
         string name, NodeLoop loop, IObjectClient client, long pool, Scenario scenario, History history, EventTrace trace, Random random, SnapshotRegistry? snapshots)
+        : base(loop, random)
     {
         _snapshots = snapshots;
         _name = name;
-        _loop = loop;
         _client = client;
         _pool = pool;
         _scenario = scenario;
         _history = history;
         _trace = trace;
-        _random = random;
     }
 
     /// <summary>Told the object and the result of calls that were refused for want of room or of a copy that can be read.</summary>
     public Action<string, ResultCode>? Refused { get; init; }
 
-    /// <summary>Lanes that have not ended.</summary>
-    public int Running { get; private set; }
-
-    /// <summary>No new calls are made; those under way go on.</summary>
-    public void Stop() => _stopped = true;
-
-    /// <summary>Starts the lanes; called as the client's process.</summary>
-    /// <param name="failed">Told of what no client code expects.</param>
-    public void Start(Action<Exception> failed)
-    {
-        for (int i = 0; i < _scenario.Concurrency; i++)
-        {
-            Running++;
-            Watch(LaneAsync(), failed);
-        }
-    }
+    /// <inheritdoc/>
+    protected override int Lanes => _scenario.Concurrency;
 
     /// <summary>Reads an object whole and records it as a call.</summary>
     /// <param name="objectName">The object.</param>
@@ -104,46 +86,35 @@ internal sealed class ObjectWorkload
     /// <returns>The name.</returns>
     public static string NameOf(int index) => string.Create(CultureInfo.InvariantCulture, $"object-{index}");
 
-    /// <summary>Watches a task whose failure is a failure of the run.</summary>
-    internal static void Watch(Task task, Action<Exception> failed) => task.ContinueWith(
-        static (done, state) => ((Action<Exception>)state!)(done.Exception!.GetBaseException()),
-        failed,
-        CancellationToken.None,
-        TaskContinuationOptions.OnlyOnFaulted | TaskContinuationOptions.ExecuteSynchronously,
-        TaskScheduler.Default);
-
     private static ObjectCall ReadAll() => ObjectCall.Of(
         new CallStep(OperationCode.Read, 0, LongestObject * 2),
         new CallStep(OperationCode.Stat),
         new CallStep(OperationCode.GetAttributes),
         new CallStep(OperationCode.ListOmap, Length: 1000));
 
-    private async Task LaneAsync()
+    protected override async Task LaneAsync()
     {
-        while (!_stopped)
+        while (!IsStopped)
         {
-            double pause = -Math.Log(1 - _random.NextDouble()) * _scenario.ThinkTime.TotalSeconds;
-            await Task.Delay(TimeSpan.FromSeconds(Math.Min(pause, 10)), _loop.TimeProvider);
-            if (_stopped)
+            await PauseAsync(_scenario.ThinkTime);
+            if (IsStopped)
             {
                 break;
             }
 
-            string name = NameOf(_random.Next(_scenario.Objects));
-            ObjectCall call = _random.Next(100) < 40 ? DrawRead() : DrawWrite();
+            string name = NameOf(Draws.Next(_scenario.Objects));
+            ObjectCall call = Draws.Next(100) < 40 ? DrawRead() : DrawWrite();
             call = _snapshots is null ? call : await WithSnapshotsAsync(call);
-            if (_random.Next(25) != 0)
+            if (Draws.Next(25) != 0)
             {
                 await CallAsync(name, call, CancellationToken.None);
                 continue;
             }
 
             // An impatient caller: what becomes of its write is not known to it.
-            using var patience = new CancellationTokenSource(TimeSpan.FromMilliseconds(_random.Next(1, 3000)), _loop.TimeProvider);
+            using var patience = new CancellationTokenSource(TimeSpan.FromMilliseconds(Draws.Next(1, 3000)), Loop.TimeProvider);
             await CallAsync(name, call, patience.Token);
         }
-
-        Running--;
     }
 
     // Reads often look at a snapshot, and some writes go back to one.
@@ -152,12 +123,12 @@ internal sealed class ObjectWorkload
         ulong[] readable = _snapshots!.Readable();
         if (!call.IsWrite)
         {
-            return readable.Length > 0 && _random.Next(2) == 0 ? call with { ReadSnapshot = readable[_random.Next(readable.Length)] } : call;
+            return readable.Length > 0 && Draws.Next(2) == 0 ? call with { ReadSnapshot = readable[Draws.Next(readable.Length)] } : call;
         }
 
-        if (readable.Length > 0 && _random.Next(12) == 0)
+        if (readable.Length > 0 && Draws.Next(12) == 0)
         {
-            call = ObjectCall.Of(new CallStep(OperationCode.Rollback, (long)readable[_random.Next(readable.Length)]));
+            call = ObjectCall.Of(new CallStep(OperationCode.Rollback, (long)readable[Draws.Next(readable.Length)]));
         }
 
         if (_context is null)
@@ -193,35 +164,35 @@ internal sealed class ObjectWorkload
 
     private ObjectCall DrawRead()
     {
-        if (_random.Next(3) > 0)
+        if (Draws.Next(3) > 0)
         {
             return ReadAll();
         }
 
-        return ObjectCall.Of(new CallStep(OperationCode.Read, _random.Next(LongestObject), _random.Next(1, 8192)));
+        return ObjectCall.Of(new CallStep(OperationCode.Read, Draws.Next(LongestObject), Draws.Next(1, 8192)));
     }
 
     private ObjectCall DrawWrite()
     {
-        string key = s_keys[_random.Next(s_keys.Length)];
-        switch (_random.Next(20))
+        string key = s_keys[Draws.Next(s_keys.Length)];
+        switch (Draws.Next(20))
         {
             case 0 or 1 or 2 or 3:
-                return ObjectCall.Of(new CallStep(OperationCode.WriteFull, Data: Value(_random.Next(1, LongestObject / 2))));
+                return ObjectCall.Of(new CallStep(OperationCode.WriteFull, Data: Value(Draws.Next(1, LongestObject / 2))));
             case 4 or 5 or 6 or 7:
                 // Whole blocks, parts of blocks, and ranges that straddle them.
-                int length = _random.Next(3) == 0 ? 4096 * _random.Next(1, 4) : _random.Next(1, 9000);
-                int offset = _random.Next(3) == 0 ? 4096 * _random.Next(0, 3) : _random.Next(0, LongestObject - length);
+                int length = Draws.Next(3) == 0 ? 4096 * Draws.Next(1, 4) : Draws.Next(1, 9000);
+                int offset = Draws.Next(3) == 0 ? 4096 * Draws.Next(0, 3) : Draws.Next(0, LongestObject - length);
                 return ObjectCall.Of(new CallStep(OperationCode.Write, offset, Data: Value(length)));
             case 8 or 9:
                 // A long object is cut first, so that appends do not go on for ever.
-                return _random.Next(3) == 0
-                    ? ObjectCall.Of(new CallStep(OperationCode.Truncate, _random.Next(0, 5000)), new CallStep(OperationCode.Append, Data: Value(_random.Next(1, 3000))))
-                    : ObjectCall.Of(new CallStep(OperationCode.Append, Data: Value(_random.Next(1, 400))));
+                return Draws.Next(3) == 0
+                    ? ObjectCall.Of(new CallStep(OperationCode.Truncate, Draws.Next(0, 5000)), new CallStep(OperationCode.Append, Data: Value(Draws.Next(1, 3000))))
+                    : ObjectCall.Of(new CallStep(OperationCode.Append, Data: Value(Draws.Next(1, 400))));
             case 10:
-                return ObjectCall.Of(new CallStep(OperationCode.Zero, _random.Next(0, LongestObject), _random.Next(1, 9000)));
+                return ObjectCall.Of(new CallStep(OperationCode.Zero, Draws.Next(0, LongestObject), Draws.Next(1, 9000)));
             case 11:
-                return ObjectCall.Of(new CallStep(OperationCode.Truncate, _random.Next(0, LongestObject)));
+                return ObjectCall.Of(new CallStep(OperationCode.Truncate, Draws.Next(0, LongestObject)));
             case 12:
                 return ObjectCall.Of(new CallStep(OperationCode.Remove));
             case 13:
@@ -231,7 +202,7 @@ internal sealed class ObjectWorkload
             case 15:
                 return ObjectCall.Of(
                     new CallStep(OperationCode.SetOmap, Key: key, Value: Unique()),
-                    new CallStep(OperationCode.SetOmap, Key: s_keys[_random.Next(s_keys.Length)], Value: Unique()));
+                    new CallStep(OperationCode.SetOmap, Key: s_keys[Draws.Next(s_keys.Length)], Value: Unique()));
             case 16:
                 return ObjectCall.Of(new CallStep(OperationCode.Create), new CallStep(OperationCode.RemoveOmap, Key: key));
             case 17:
@@ -241,7 +212,7 @@ internal sealed class ObjectWorkload
                     new CallStep(OperationCode.CompareAttribute, Key: "guard", Value: LastGuard()),
                     new CallStep(OperationCode.SetAttribute, Key: "guard", Value: Unique()));
             default:
-                return ObjectCall.Of(new CallStep(OperationCode.AssertExists), new CallStep(OperationCode.Append, Data: Value(_random.Next(1, 300))));
+                return ObjectCall.Of(new CallStep(OperationCode.AssertExists), new CallStep(OperationCode.Append, Data: Value(Draws.Next(1, 300))));
         }
     }
 
@@ -259,12 +230,12 @@ internal sealed class ObjectWorkload
         return [];
     }
 
-    private byte[] Unique() => BitConverter.GetBytes((long)_history.Entries.Count << 16 | (long)_random.Next(1 << 16));
+    private byte[] Unique() => BitConverter.GetBytes((long)_history.Entries.Count << 16 | (long)Draws.Next(1 << 16));
 
     private byte[] Value(int length)
     {
         byte[] value = new byte[length];
-        Filler.Fill(value, _random);
+        Filler.Fill(value, Draws);
         return value;
     }
 
@@ -272,8 +243,8 @@ internal sealed class ObjectWorkload
     {
         ObjectOperation operation = Pack(call);
         SnapshotContext? snapshots = call.Snapshots is null ? null : _context;
-        HistoryEntry entry = _history.Invoke(_name, name, call, _loop.TrueNow);
-        _trace.Add(TraceKind.Invoke, _name, _loop.TrueNow, $"#{entry.Id} {name} {call}");
+        HistoryEntry entry = _history.Invoke(_name, name, call, Loop.TrueNow);
+        _trace.Add(TraceKind.Invoke, _name, Loop.TrueNow, $"#{entry.Id} {name} {call}");
         CallOutcome outcome;
         try
         {
@@ -283,7 +254,7 @@ internal sealed class ObjectWorkload
         }
         catch (OperationCanceledException) when (cancellation.IsCancellationRequested)
         {
-            _trace.Add(TraceKind.Complete, _name, _loop.TrueNow, $"#{entry.Id} given up");
+            _trace.Add(TraceKind.Complete, _name, Loop.TrueNow, $"#{entry.Id} given up");
             return;
         }
         finally
@@ -298,7 +269,7 @@ internal sealed class ObjectWorkload
 
         if (call.ReadSnapshot > 0 && !_snapshots!.IsLive(call.ReadSnapshot))
         {
-            _trace.Add(TraceKind.Complete, _name, _loop.TrueNow, $"#{entry.Id} says nothing: the snapshot is removed");
+            _trace.Add(TraceKind.Complete, _name, Loop.TrueNow, $"#{entry.Id} says nothing: the snapshot is removed");
             return;
         }
 
@@ -308,8 +279,8 @@ internal sealed class ObjectWorkload
             outcome = new CallOutcome { Result = ResultCode.StaleSnapshots }; // refused for another reason: the snapshot is gone
         }
 
-        _history.Complete(entry, outcome, _loop.TrueNow);
-        _trace.Add(TraceKind.Complete, _name, _loop.TrueNow, $"#{entry.Id} {outcome}");
+        _history.Complete(entry, outcome, Loop.TrueNow);
+        _trace.Add(TraceKind.Complete, _name, Loop.TrueNow, $"#{entry.Id} {outcome}");
         if (isStale)
         {
             await LearnSnapshotsAsync(snapshots);

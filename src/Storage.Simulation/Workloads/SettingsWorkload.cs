@@ -14,44 +14,28 @@ namespace Storage.Simulation.Workloads;
 /// Operators who set and read settings through any monitor: the cluster map as a set of registers, whose calls must be linearizable
 /// whatever monitor answers.
 /// </summary>
-internal sealed class SettingsWorkload
+internal sealed class SettingsWorkload : Workload
 {
     private const string Section = "client.simulation";
 
     private readonly SimulatedCluster _cluster;
     private readonly History _history;
-    private readonly Random _random;
     private readonly string _name;
     private readonly int _lanes;
     private readonly TimeSpan _pause;
-    private bool _stopped;
 
     public SettingsWorkload(SimulatedCluster cluster, int number, History history, Random random, int? lanes = null, double pace = 1)
+        : base(cluster.Operator, random)
     {
         _lanes = lanes ?? cluster.Scenario.Concurrency;
         _pause = cluster.Scenario.ThinkTime * pace;
         _cluster = cluster;
         _history = history;
-        _random = random;
         _name = $"operator.{number}";
     }
 
-    /// <summary>Lanes that have not ended.</summary>
-    public int Running { get; private set; }
-
-    private Processes.NodeLoop Loop => _cluster.Operator;
-
-    public void Stop() => _stopped = true;
-
-    /// <summary>Starts the lanes; called as the operator.</summary>
-    public void Start(Action<Exception> failed)
-    {
-        for (int i = 0; i < _lanes; i++)
-        {
-            Running++;
-            ObjectWorkload.Watch(LaneAsync(), failed);
-        }
-    }
+    /// <inheritdoc/>
+    protected override int Lanes => _lanes;
 
     /// <summary>Reads a setting through every monitor in turn until one answers.</summary>
     public async Task ReadAsync(int key)
@@ -64,16 +48,15 @@ internal sealed class SettingsWorkload
 
     private static string KeyOf(int number) => $"x_simulated_{number}";
 
-    private async Task LaneAsync()
+    protected override async Task LaneAsync()
     {
-        while (!_stopped)
+        while (!IsStopped)
         {
-            double pause = -Math.Log(1 - _random.NextDouble()) * _pause.TotalSeconds;
-            await Task.Delay(TimeSpan.FromSeconds(Math.Min(pause, 10)), Loop.TimeProvider);
-            string key = KeyOf(_random.Next(_cluster.Scenario.Objects));
+            await PauseAsync(_pause);
+            string key = KeyOf(Draws.Next(_cluster.Scenario.Objects));
             // Also through one that was removed and does not know it: it must not answer from the past.
-            MonitorNode monitor = _cluster.Monitors[_random.Next(_cluster.Monitors.Count)];
-            if (_random.Next(2) == 0)
+            MonitorNode monitor = _cluster.Monitors[Draws.Next(_cluster.Monitors.Count)];
+            if (Draws.Next(2) == 0)
             {
                 await GetAsync(key, monitor);
             }
@@ -82,8 +65,6 @@ internal sealed class SettingsWorkload
                 await SetAsync(key, monitor);
             }
         }
-
-        Running--;
     }
 
     private async Task<bool> GetAsync(string key, MonitorNode monitor)

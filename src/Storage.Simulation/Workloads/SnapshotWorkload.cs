@@ -12,65 +12,49 @@ namespace Storage.Simulation.Workloads;
 /// Takes and removes snapshots while clients write, in the order that volumes do it: an id from the monitors, into the list, then the barrier
 /// moves on, and when every PG has been seen to know it the snapshot counts.
 /// </summary>
-internal sealed class SnapshotWorkload
+internal sealed class SnapshotWorkload : Workload
 {
     private const int Most = 4;
+    private static readonly TimeSpan s_longestPause = TimeSpan.FromSeconds(30);
     private readonly SimulatedCluster _cluster;
-    private readonly NodeLoop _loop;
     private readonly IObjectClient _client;
     private readonly History _history;
-    private readonly Random _random;
-    private bool _stopped;
 
     public SnapshotWorkload(SimulatedCluster cluster, NodeLoop loop, IObjectClient client, History history, Random random)
+        : base(loop, random)
     {
         _cluster = cluster;
-        _loop = loop;
         _client = client;
         _history = history;
-        _random = random;
     }
-
-    /// <summary>It takes and removes.</summary>
-    public bool IsRunning { get; private set; }
 
     private SnapshotRegistry Registry => _cluster.Snapshots!;
 
-    /// <summary>Ends after the snapshot under way, and removes some of those that are left.</summary>
-    public void Stop() => _stopped = true;
-
-    public void Start(Action<Exception> failed)
+    // Ends after the snapshot under way, and removes some of those that are left.
+    protected override async Task LaneAsync()
     {
-        IsRunning = true;
-        ObjectWorkload.Watch(RunAsync(), failed);
-    }
-
-    private async Task RunAsync()
-    {
-        while (!_stopped)
+        while (!IsStopped)
         {
-            double pause = -Math.Log(1 - _random.NextDouble()) * _cluster.Scenario.SnapshotInterval.TotalSeconds;
-            await Task.Delay(TimeSpan.FromSeconds(Math.Min(pause, 30)), _loop.TimeProvider);
+            await PauseAsync(_cluster.Scenario.SnapshotInterval, s_longestPause);
             int live = Registry.Readable().Length;
-            if (!_stopped && (live < 1 || (live < Most && _random.Next(3) > 0)))
+            if (!IsStopped && (live < 1 || (live < Most && Draws.Next(3) > 0)))
             {
                 await TakeAsync();
             }
-            else if (!_stopped)
+            else if (!IsStopped)
             {
                 await RemoveAsync(1);
             }
         }
 
         await RemoveAsync((Registry.Readable().Length + 1) / 2);
-        IsRunning = false;
     }
 
     private async Task TakeAsync()
     {
-        var request = new PoolSnapshotCreateRequest { PoolId = _cluster.Pool, RequestId = (ulong)_random.NextInt64(1, long.MaxValue) };
+        var request = new PoolSnapshotCreateRequest { PoolId = _cluster.Pool, RequestId = (ulong)Draws.NextInt64(1, long.MaxValue) };
         PoolSnapshotCreateReply created = await _cluster.CommandAsync("PoolSnapshotCreate", request, PoolSnapshotCreateReply.Parser);
-        if (_random.Next(4) == 0)
+        if (Draws.Next(4) == 0)
         {
             PoolSnapshotCreateReply again = await _cluster.CommandAsync("PoolSnapshotCreate", request, PoolSnapshotCreateReply.Parser);
             Coding.Invariant.Holds(again.Snapshot == created.Snapshot);
@@ -96,7 +80,7 @@ internal sealed class SnapshotWorkload
         for (; count > 0; count--)
         {
             ulong[] readable = Registry.Readable();
-            ulong id = readable[_random.Next(readable.Length)];
+            ulong id = readable[Draws.Next(readable.Length)];
             Registry.All.First(s => s.Id == id).RemovalOrder = _history.Mark();
             request.Snapshots.Add(id);
             Note($"snapshot {id} is to go");
@@ -108,5 +92,5 @@ internal sealed class SnapshotWorkload
         }
     }
 
-    private void Note(string text) => _cluster.Trace.Add(TraceKind.Invoke, "snapshots", _loop.TrueNow, text);
+    private void Note(string text) => _cluster.Trace.Add(TraceKind.Invoke, "snapshots", Loop.TrueNow, text);
 }

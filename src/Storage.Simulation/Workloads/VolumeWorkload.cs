@@ -16,6 +16,7 @@ namespace Storage.Simulation.Workloads;
 /// </summary>
 internal sealed class VolumeWorkload(
     string name, NodeLoop loop, IObjectClient client, VolumeName volume, bool mayResize, Scenario scenario, History history, EventTrace trace, Coverage coverage, Random random)
+    : Workload(loop, random)
 {
     public const int BlockSize = 4096;
     public const int LargestSize = 192 << 10;
@@ -25,21 +26,6 @@ internal sealed class VolumeWorkload(
 
     private readonly VolumeStore _store = new(client, loop.TimeProvider, random);
     private readonly BufferPool _buffers = new(idleBudget: 0);
-    private bool _stopped;
-
-    /// <summary>Whether it has not ended.</summary>
-    public bool IsRunning { get; private set; }
-
-    /// <summary>No new requests are made; the one under way goes on.</summary>
-    public void Stop() => _stopped = true;
-
-    /// <summary>Starts; called as the client's process.</summary>
-    /// <param name="failed">Told of what no client code expects.</param>
-    public void Start(Action<Exception> failed)
-    {
-        IsRunning = true;
-        ObjectWorkload.Watch(RunAsync(), failed);
-    }
 
     /// <summary>Reads the whole volume and records it.</summary>
     public async Task ReadAllAsync()
@@ -56,11 +42,14 @@ internal sealed class VolumeWorkload(
     }
 
     /// <summary>Removes the volume and its data, if there is one.</summary>
-    public async Task RemoveAsync()
+    public Task RemoveAsync() => RemoveAsync(_store, volume);
+
+    /// <summary>Removes a volume and its data, if there is one.</summary>
+    internal static async Task RemoveAsync(VolumeStore store, VolumeName volume)
     {
         try
         {
-            await _store.RemoveAsync(volume);
+            await store.RemoveAsync(volume);
         }
         catch (VolumeException e) when (e.Problem == VolumeProblem.NotFound)
         {
@@ -68,20 +57,17 @@ internal sealed class VolumeWorkload(
         }
     }
 
-    private async Task RunAsync()
+    protected override async Task LaneAsync()
     {
         Volume? open = null;
-        while (!_stopped)
+        while (!IsStopped)
         {
-            double pause = -Math.Log(1 - random.NextDouble()) * scenario.ThinkTime.TotalSeconds;
-            await Task.Delay(TimeSpan.FromSeconds(Math.Min(pause, 10)), loop.TimeProvider);
-            if (!_stopped && (open ??= await OpenAsync()) is { Size: > 0 } ready)
+            await PauseAsync(scenario.ThinkTime);
+            if (!IsStopped && (open ??= await OpenAsync()) is { Size: > 0 } ready)
             {
                 await RequestAsync(ready);
             }
         }
-
-        IsRunning = false;
     }
 
     private async Task<Volume?> TryOpenAsync()
@@ -127,11 +113,11 @@ internal sealed class VolumeWorkload(
 
     private async Task RequestAsync(Volume open)
     {
-        int length = Math.Max(1, random.Next(3) == 0 ? BlockSize * random.Next(1, 5) : random.Next(1, LongestRequest));
+        int length = Math.Max(1, Draws.Next(3) == 0 ? BlockSize * Draws.Next(1, 5) : Draws.Next(1, LongestRequest));
         length = (int)Math.Min(length, open.Size);
-        long offset = random.NextInt64(open.Size - length + 1);
-        offset = random.Next(3) == 0 ? offset / BlockSize * BlockSize : offset;
-        int kind = random.Next(100);
+        long offset = Draws.NextInt64(open.Size - length + 1);
+        offset = Draws.Next(3) == 0 ? offset / BlockSize * BlockSize : offset;
+        int kind = Draws.Next(100);
         if (kind < 35)
         {
             await ReadAsync(open, offset, length);
@@ -143,15 +129,15 @@ internal sealed class VolumeWorkload(
         else if (kind < 93 || !mayResize)
         {
             // Sometimes a whole object, which goes with all its data.
-            (long start, long size) = random.Next(4) == 0 ? (offset >> ObjectOrder << ObjectOrder, 1L << ObjectOrder) : (offset, length);
-            await ZeroAsync(open, start, Math.Min(size, open.Size - start), random.Next(3));
+            (long start, long size) = Draws.Next(4) == 0 ? (offset >> ObjectOrder << ObjectOrder, 1L << ObjectOrder) : (offset, length);
+            await ZeroAsync(open, start, Math.Min(size, open.Size - start), Draws.Next(3));
         }
         else
         {
             await ResizeAsync(open);
         }
 
-        if (random.Next(6) == 0)
+        if (Draws.Next(6) == 0)
         {
             await open.FlushAsync();
             coverage.Count("volume.flushed");
@@ -167,7 +153,7 @@ internal sealed class VolumeWorkload(
         foreach (HistoryEntry entry in entries)
         {
             int count = (int)entry.Call.Steps[0].Length;
-            history.Complete(entry, new CallOutcome { Result = result, Data = result == ResultCode.Ok ? data[from..(from + count)] : null }, loop.TrueNow);
+            history.Complete(entry, new CallOutcome { Result = result, Data = result == ResultCode.Ok ? data[from..(from + count)] : null }, Loop.TrueNow);
             from += count;
         }
 
@@ -177,7 +163,7 @@ internal sealed class VolumeWorkload(
     private async Task WriteAsync(Volume open, long offset, int length)
     {
         PageBuffer buffer = _buffers.Rent(length);
-        Filler.Fill(buffer.Span[..length], random);
+        Filler.Fill(buffer.Span[..length], Draws);
         byte[] data = buffer.Span[..length].ToArray();
         List<HistoryEntry> entries = Invoke(offset, length, (within, from, count) => new CallStep(OperationCode.Write, within, Data: data[from..(from + count)]));
         ResultCode result = await open.WriteAsync(offset, buffer.Slice(0, length));
@@ -202,7 +188,7 @@ internal sealed class VolumeWorkload(
     // What lies beyond a smaller size is gone: it reads as zeroes if the volume grows again.
     private async Task ResizeAsync(Volume open)
     {
-        long size = random.Next(1, (LargestSize / 512) + 1) * 512L;
+        long size = Draws.Next(1, (LargestSize / 512) + 1) * 512L;
         List<HistoryEntry> entries = size >= open.Size
             ? []
             : Invoke(size, LargestSize - size, (within, _, count) => new CallStep(OperationCode.Zero, within, count));
@@ -232,11 +218,11 @@ internal sealed class VolumeWorkload(
             string block = string.Create(CultureInfo.InvariantCulture, $"{volume.Name}[{at / BlockSize}]");
             if (history.TouchFirst(block))
             {
-                HistoryEntry made = history.Invoke(name, block, ObjectCall.Of(new CallStep(OperationCode.WriteFull, Data: s_zeroes)), loop.TrueNow);
-                history.Complete(made, new CallOutcome { Result = ResultCode.Ok }, loop.TrueNow);
+                HistoryEntry made = history.Invoke(name, block, ObjectCall.Of(new CallStep(OperationCode.WriteFull, Data: s_zeroes)), Loop.TrueNow);
+                history.Complete(made, new CallOutcome { Result = ResultCode.Ok }, Loop.TrueNow);
             }
 
-            entries.Add(history.Invoke(name, block, ObjectCall.Of(step(within, (int)(at - offset), count)), loop.TrueNow));
+            entries.Add(history.Invoke(name, block, ObjectCall.Of(step(within, (int)(at - offset), count)), Loop.TrueNow));
             at += count;
         }
 
@@ -250,10 +236,10 @@ internal sealed class VolumeWorkload(
         {
             if (result == ResultCode.Ok)
             {
-                history.Complete(entry, new CallOutcome { Result = ResultCode.Ok }, loop.TrueNow);
+                history.Complete(entry, new CallOutcome { Result = ResultCode.Ok }, Loop.TrueNow);
             }
         }
     }
 
-    private void Note(string text) => trace.Add(TraceKind.Complete, name, loop.TrueNow, $"{volume.Name} {text}");
+    private void Note(string text) => trace.Add(TraceKind.Complete, name, Loop.TrueNow, $"{volume.Name} {text}");
 }
