@@ -7,8 +7,6 @@ namespace Storage.Osd;
 // then on it answers for nothing, and a restart goes on with it.
 public sealed partial class OsdDaemon
 {
-    private const int RemovalObjects = 64;
-
     private readonly Dictionary<PgId, Removal> _removals = [];
 
     /// <summary>Copies of PGs that are being removed.</summary>
@@ -60,7 +58,7 @@ public sealed partial class OsdDaemon
         {
             var collection = new CollectionId(group);
             _objects.Clear();
-            bool more = daemon._store.ListObjects(collection, null, RemovalObjects, _objects);
+            bool more = daemon._store.ListObjects(collection, null, daemon._options.RemovalObjects, _objects);
             foreach (ObjectId id in _objects)
             {
                 if (id != PlacementGroup.MetaObject)

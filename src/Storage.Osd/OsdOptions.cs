@@ -66,6 +66,9 @@ public sealed record OsdOptions
     /// <summary>Objects of one PG whose clones are trimmed at once, or wait for their turn.</summary>
     public int TrimObjectsPerGroup { get; init; } = 4;
 
+    /// <summary>Objects that go at once of a copy that nobody needs any more.</summary>
+    public int RemovalObjects { get; init; } = 64;
+
     /// <summary>Every PG is scrubbed once in this time: what its copies say of themselves is compared. Zero for never. Cheap, and it
     /// finds lost and stray objects early.</summary>
     public TimeSpan ScrubInterval { get; init; } = TimeSpan.FromDays(1);

@@ -173,6 +173,17 @@ internal sealed class OsdNode : SimulatedNode
     /// <summary>Orders a deep scrub that repairs.</summary>
     public void Repair(PgId group) => _daemon?.Repair(group);
 
+    /// <summary>Gives up what no OSD has any more of a PG's objects, as soon as the daemon gets to it.</summary>
+    public void GiveUpUnfound(PgId group, bool revert) => Loop!.Run(
+        _ =>
+        {
+            if (_daemon?.TryGiveUpUnfound(group, revert) == true)
+            {
+                Cluster.Coverage.Count("beyond.unfound_given_up");
+            }
+        },
+        null);
+
     /// <summary>What scrub found wrong.</summary>
     public string? ListInconsistent(PgId group) => _daemon?.ListInconsistent(group);
 

@@ -39,6 +39,7 @@ internal sealed class OsdProcess
             LeaseLength = scenario.LeaseLength,
             HeartbeatGrace = scenario.HeartbeatGrace,
             HeartbeatInterval = scenario.HeartbeatGrace / 4,
+            RemovalObjects = 2,
             ScrubInterval = TimeSpan.FromSeconds(5),
             DeepScrubInterval = TimeSpan.FromSeconds(12),
             ScrubChunkObjects = 3,
@@ -75,6 +76,12 @@ internal sealed class OsdProcess
 
     /// <summary>Orders a deep scrub that repairs.</summary>
     public void Repair(PgId group) => _daemon.RequestScrub(group, deep: true, repair: true);
+
+    /// <summary>Gives up what no OSD has any more of a PG's objects.</summary>
+    /// <param name="group">The PG.</param>
+    /// <param name="revert">Go back to older versions where there are some; else the objects go.</param>
+    /// <returns>False if there is nothing to give up, or not yet.</returns>
+    public bool TryGiveUpUnfound(PgId group, bool revert) => _daemon.TryGiveUpUnfound(group, revert, out _);
 
     /// <summary>What scrub found wrong.</summary>
     public string? ListInconsistent(PgId group) => _daemon.ListInconsistentJson(group);

@@ -289,11 +289,19 @@ internal sealed class SimulatedCluster
             if (map.Locate(group).Primary is { IsSome: true } primary && Osds[primary.Value] is { IsRunning: true } osd
                 && osd.StateOf(group) is { IsClean: false })
             {
-                lines.Add($"{osd.Name}: {osd.Explain(group)}");
+                lines.Add($"{osd.Name}: {osd.Explain(group)}{(osd.ScrubStatusOf(group) is { Errors: > 0 } ? "\n" + osd.ListInconsistent(group) : "")}");
             }
         }
 
         return string.Join('\n', lines.Take(3));
+    }
+
+    /// <summary>Whether a PG has lost every copy that was whole.</summary>
+    public bool HasIncompleteGroup()
+    {
+        ClusterMap map = NewestMap!;
+        return Enumerable.Range(0, map.FindPool(Pool)!.PgCount).Select(seed => new PgId(Pool, (uint)seed)).Any(group =>
+            map.Locate(group).Primary is { IsSome: true } primary && Osds[primary.Value].StateOf(group) is { Text: "incomplete" });
     }
 
     /// <summary>An operator's command, tried until a monitor carries it out; runs the loop meanwhile.</summary>

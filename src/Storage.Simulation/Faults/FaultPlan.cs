@@ -182,4 +182,5 @@ public sealed record FaultPlan(IReadOnlyList<Fault> Faults)
         }
 
         return new FaultPlan(faults);
-    }}
+    }
+}

@@ -250,6 +250,35 @@ public sealed record Scenario
             FaultInterval = TimeSpan.FromSeconds(1.5),
             Faults = Mix((FaultKind.CrashMonitor, 4), (FaultKind.CrashLeader, 4), (FaultKind.Partition, 1), (FaultKind.Pause, 2), (FaultKind.CrashAtEffect, 2), (FaultKind.PowerLoss, 1)),
         },
+        new Scenario
+        {
+            Name = "unfound",
+            BeyondRedundancy = true,
+            MinOsds = 3,
+            MaxOsds = 3,
+            MinSize = 1,
+            PgCount = 3,
+            Objects = 12,
+            LogEntries = 200,
+            ThinkTime = TimeSpan.FromMilliseconds(60),
+            SnapshotShare = 0,
+            LockShare = 0,
+            MonitorChangeShare = 0,
+            Duration = TimeSpan.FromSeconds(18),
+            Plan = StagedPlans.Unfound,
+        },
+        new Scenario
+        {
+            Name = "leaving",
+            MinOsds = 5,
+            MaxOsds = 5,
+            Objects = 24,
+            ThinkTime = TimeSpan.FromMilliseconds(150),
+            LockShare = 0,
+            MonitorChangeShare = 0,
+            Duration = TimeSpan.FromSeconds(24),
+            Plan = StagedPlans.Leaving,
+        },
     ];
 
     private static SortedDictionary<FaultKind, double> Mixed => Mix(

@@ -159,16 +159,12 @@ public sealed class SimulationRun
         if (_scenario.BeyondRedundancy && cluster.Destroyed.Count >= _scenario.MinSize)
         {
             GiveUpWhatIsLost(cluster, [.. clients, .. lockers], deadline);
-            if (_gaveUp && cluster.Destroyed.Count >= _scenario.Size)
+            if (_gaveUp)
             {
-                // Nobody may be left who even knows a group's past; it stays unavailable.
-                TimeSpan settled = cluster.Loop.Now + TimeSpan.FromSeconds(60);
-                while (cluster.Loop.Now < settled && !cluster.IsClean())
-                {
-                    RunFor(cluster, TimeSpan.FromMilliseconds(500));
-                }
+                GiveUpUnfound(cluster);
 
-                _isGone = !cluster.IsClean();
+                // Nobody may be left who even knows a group's past, or no copy that was whole; it stays unavailable.
+                _isGone = !cluster.IsClean() && (cluster.Destroyed.Count >= _scenario.Size || cluster.HasIncompleteGroup());
                 if (_isGone)
                 {
                     _coverage.Count("beyond.group_gone");
@@ -228,6 +224,25 @@ public sealed class SimulationRun
             Await(cluster, () => cluster.NewestMap is { } map && !map.IsUp(osd.Id), deadline, $"{osd.Name} is not marked down");
             cluster.Command("OsdLost", new OsdLostRequest { Osd = osd.Id.Value, Confirmed = true }, ChangeReply.Parser);
             osd.Start();
+        }
+    }
+
+    // Logs may tell of versions that were on the lost disks only.
+    private void GiveUpUnfound(SimulatedCluster cluster)
+    {
+        Random draws = cluster.NextRandom();
+        TimeSpan settled = cluster.Loop.Now + TimeSpan.FromSeconds(60);
+        for (int look = 1; cluster.Loop.Now < settled && !cluster.IsClean(); look++)
+        {
+            RunFor(cluster, TimeSpan.FromMilliseconds(500));
+            for (uint seed = 0; look % 10 == 0 && cluster.NewestMap is { } map && seed < map.FindPool(cluster.Pool)!.PgCount; seed++)
+            {
+                var group = new PgId(cluster.Pool, seed);
+                if (map.Locate(group).Primary is { IsSome: true } primary && cluster.Osds[primary.Value] is { IsRunning: true } osd)
+                {
+                    osd.GiveUpUnfound(group, revert: draws.Next(2) == 0);
+                }
+            }
         }
     }
 
