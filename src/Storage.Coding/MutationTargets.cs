@@ -17,7 +17,6 @@ public static class MutationTargets
     [
         Mutation.AcceptsOtherIntervals,
         Mutation.AuthorityByLastUpdate,
-        Mutation.BackfillMissesWrites,
         Mutation.ClientTakesOldAnswers,
         Mutation.LeaseCountedFromAnswer,
         Mutation.MonitorConfirmsLostChanges,
@@ -25,6 +24,7 @@ public static class MutationTargets
         Mutation.PullTakesAnyVersion,
         Mutation.RaftReadsBeforeOwnEntry,
         Mutation.RaftTruncatesOnStaleAppend,
+        Mutation.StoreAcksEarly,
     ];
 
     // What the default mix does too rarely.
