@@ -164,7 +164,7 @@ public sealed class OfflineTests
         kit.AssertNoLeaks();
     }
 
-    private static void RunOnLoop(Func<ReactorLoop, Task> test)
+    internal static void RunOnLoop(Func<ReactorLoop, Task> test)
     {
         using var loop = new ReactorLoop();
         Exception? failure = null;
