@@ -45,7 +45,7 @@ internal static class CrushCommands
     private static Verb Import()
     {
         var file = new Argument<string>("FILE") { Description = "A map in its text or compiled form; - reads text from standard input." };
-        return new Verb("import", "Replaces the cluster's CRUSH map; data moves accordingly.", "storage crush export -o map.txt", "storage crush import map.txt") { file }.Does(async (run, cancellation) =>
+        return new Verb("import", "Replaces the cluster's CRUSH map; data moves accordingly.", "storage crush export -o map.txt", "storage crush import map.txt") { file, Changes.Sure }.Does(async (run, cancellation) =>
         {
             string path = run.Get(file);
             string text;
@@ -58,7 +58,7 @@ internal static class CrushCommands
                 throw new CliException($"{path}: {e.Message}", e);
             }
 
-            ChangeReply reply = await run.Admin.CrushSetAsync(new CrushSetRequest { Text = text }, cancellation).ConfigureAwait(false);
+            ChangeReply reply = await run.Admin.CrushSetAsync(new CrushSetRequest { Text = text, Confirmed = run.Get(Changes.Sure) }, cancellation).ConfigureAwait(false);
             run.Print(reply, Changes.Line(reply, "CRUSH map replaced"));
         });
     }

@@ -128,9 +128,15 @@ internal static class OsdCommands
     private static Verb Change(string name, string description, Func<AdminClient, OsdIdsRequest, CancellationToken, Task<OsdIdsReply>> call)
     {
         var osds = new Argument<string[]>("OSD") { Description = "OSDs, as 3 or osd.3.", Arity = ArgumentArity.OneOrMore };
-        return new Verb(name, description, $"storage osd {name} 3", $"storage osd {name} osd.1 osd.2") { osds }.Does(async (run, cancellation) =>
+        var verb = new Verb(name, description, $"storage osd {name} 3", $"storage osd {name} osd.1 osd.2") { osds };
+        if (name == "out")
         {
-            var request = new OsdIdsRequest();
+            verb.Add(Changes.Sure);
+        }
+
+        return verb.Does(async (run, cancellation) =>
+        {
+            var request = new OsdIdsRequest { Confirmed = run.Get(Changes.Sure) };
             request.Osds.AddRange(run.Get(osds).Select(ParseOsd));
             OsdIdsReply reply = await call(run.Admin, request, cancellation).ConfigureAwait(false);
             run.Print(reply, reply.Message.Length > 0 ? reply.Message
@@ -145,12 +151,7 @@ internal static class OsdCommands
         var sure = new Option<bool>("--yes-i-really-mean-it") { Description = "Confirm: PGs stop waiting for this OSD's data, and what only it held is lost." };
         return new Verb("lost", "Gives up the data of an OSD that never comes back.", "storage osd lost 3 --yes-i-really-mean-it") { osd, sure }.Does(async (run, cancellation) =>
         {
-            if (!run.Get(sure))
-            {
-                throw new CliException("this gives up every write that only this OSD holds; add --yes-i-really-mean-it if it can never come back.");
-            }
-
-            ChangeReply reply = await run.Admin.OsdLostAsync(new OsdLostRequest { Osd = ParseOsd(run.Get(osd)), Confirmed = true }, cancellation).ConfigureAwait(false);
+            ChangeReply reply = await run.Admin.OsdLostAsync(new OsdLostRequest { Osd = ParseOsd(run.Get(osd)), Confirmed = run.Get(sure) }, cancellation).ConfigureAwait(false);
             run.Print(reply, Changes.Line(reply, "marked lost"));
         });
     }
@@ -160,10 +161,10 @@ internal static class OsdCommands
         Argument<string> osd = OsdArgument();
         var weight = new Argument<double>("WEIGHT") { Description = crush ? "The weight, 0 or more." : "The share, 0 to 1." };
         string prefix = crush ? "storage osd crush" : "storage osd";
-        return new Verb(name, description, $"{prefix} {name} 3 {(crush ? "1.819" : "0.8")}") { osd, weight }.Does(async (run, cancellation) =>
+        return new Verb(name, description, $"{prefix} {name} 3 {(crush ? "1.819" : "0.8")}") { osd, weight, Changes.Sure }.Does(async (run, cancellation) =>
         {
             ChangeReply reply = await run.Admin.OsdReweightAsync(
-                new OsdReweightRequest { Osd = ParseOsd(run.Get(osd)), Weight = run.Get(weight), CrushWeight = crush }, cancellation).ConfigureAwait(false);
+                new OsdReweightRequest { Osd = ParseOsd(run.Get(osd)), Weight = run.Get(weight), CrushWeight = crush, Confirmed = run.Get(Changes.Sure) }, cancellation).ConfigureAwait(false);
             run.Print(reply, Changes.Line(reply, "reweighted"));
         });
     }
@@ -182,6 +183,8 @@ internal static class OsdCommands
 /// <summary>How changes of the map are reported.</summary>
 internal static class Changes
 {
+    public static Option<bool> Sure { get; } = new("--yes-i-really-mean-it") { Description = "Do it also if pools cannot place all their copies then." };
+
     public static string Line(ChangeReply reply, string done) =>
         reply.Message.Length > 0 ? reply.Message : reply.Changed ? $"{done} (epoch {reply.Epoch})" : $"unchanged (epoch {reply.Epoch})";
 }

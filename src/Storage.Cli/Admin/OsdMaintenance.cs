@@ -76,6 +76,7 @@ internal static class OsdMaintenance
         var name = new Argument<string>("NAME") { Description = "The new bucket's name." };
         var type = new Argument<string>("TYPE") { Description = "host, rack, row, datacenter, root, …" };
         Argument<string[]> location = LocationArgument();
+        location.DefaultValueFactory = _ => []; // a root has nothing above it
         return new Verb("add-bucket", "Adds a bucket to the CRUSH hierarchy.", "storage osd crush add-bucket rack1 rack root=default") { name, type, location }.Does(async (run, cancellation) =>
         {
             var add = new CrushBucketAdd { Name = run.Get(name), Type = run.Get(type) };
@@ -88,7 +89,7 @@ internal static class OsdMaintenance
     {
         var name = new Argument<string>("NAME") { Description = "A bucket, or an OSD as osd.3." };
         Argument<string[]> location = LocationArgument();
-        return new Verb("move", "Moves a bucket or OSD to another place; data moves accordingly.", "storage osd crush move node1 root=default rack=rack1", "storage osd crush move osd.3 root=default host=node2") { name, location }.Does(async (run, cancellation) =>
+        return new Verb("move", "Moves a bucket or OSD to another place; data moves accordingly.", "storage osd crush move node1 root=default rack=rack1", "storage osd crush move osd.3 root=default host=node2") { name, location, Changes.Sure }.Does(async (run, cancellation) =>
         {
             var move = new CrushMove { Name = run.Get(name) };
             Locate(move.Location, run.Get(location));
@@ -99,7 +100,7 @@ internal static class OsdMaintenance
     private static Verb Remove()
     {
         var name = new Argument<string>("NAME") { Description = "An empty bucket, or an OSD as osd.3 (its data moves elsewhere)." };
-        return new Verb("remove", "Removes an item from the CRUSH hierarchy.", "storage osd crush remove rack1") { name }.Does(
+        return new Verb("remove", "Removes an item from the CRUSH hierarchy.", "storage osd crush remove rack1") { name, Changes.Sure }.Does(
             (run, cancellation) => EditAsync(run, new CrushEditRequest { RemoveItem = run.Get(name) }, cancellation));
     }
 
@@ -107,7 +108,7 @@ internal static class OsdMaintenance
     {
         var name = new Argument<string>("CLASS") { Description = "hdd, ssd, nvme or any other name." };
         var osds = new Argument<string[]>("OSD") { Description = "OSDs, as 3 or osd.3.", Arity = ArgumentArity.OneOrMore };
-        return new Verb("set-device-class", "Gives OSDs a device class, for rules that take only some kind of device.", "storage osd crush set-device-class ssd 1 2 3") { name, osds }.Does((run, cancellation) =>
+        return new Verb("set-device-class", "Gives OSDs a device class, for rules that take only some kind of device.", "storage osd crush set-device-class ssd 1 2 3") { name, osds, Changes.Sure }.Does((run, cancellation) =>
         {
             var set = new CrushSetClass { DeviceClass = run.Get(name) };
             set.Osds.AddRange(run.Get(osds).Select(OsdCommands.ParseOsd));
@@ -118,7 +119,7 @@ internal static class OsdMaintenance
     private static Verb RemoveClass()
     {
         var osds = new Argument<string[]>("OSD") { Description = "OSDs, as 3 or osd.3.", Arity = ArgumentArity.OneOrMore };
-        return new Verb("rm-device-class", "Takes OSDs' device class away.", "storage osd crush rm-device-class 1") { osds }.Does((run, cancellation) =>
+        return new Verb("rm-device-class", "Takes OSDs' device class away.", "storage osd crush rm-device-class 1") { osds, Changes.Sure }.Does((run, cancellation) =>
         {
             var set = new CrushSetClass();
             set.Osds.AddRange(run.Get(osds).Select(OsdCommands.ParseOsd));
@@ -171,6 +172,7 @@ internal static class OsdMaintenance
 
     private static async Task EditAsync(Invocation run, CrushEditRequest request, CancellationToken cancellation)
     {
+        request.Confirmed = run.Get(Changes.Sure);
         ChangeReply reply = await run.Admin.CrushEditAsync(request, cancellation).ConfigureAwait(false);
         run.Print(reply, reply.Changed ? string.Create(CultureInfo.InvariantCulture, $"{reply.Message} (epoch {reply.Epoch})") : $"unchanged (epoch {reply.Epoch})");
     }

@@ -97,7 +97,10 @@ internal static class PoolCommands
         {
             if (!run.Get(sure))
             {
-                throw new CliException($"this removes all data in pool {run.Get(name)} for good; add --yes-i-really-mean-it to do it.");
+                PoolListReply pools = await run.Admin.PoolListAsync(new PoolListRequest(), cancellation).ConfigureAwait(false);
+                throw new CliException(pools.Pools.FirstOrDefault(pool => pool.Name == run.Get(name)) is { } pool
+                    ? FormattableString.Invariant($"this removes pool {pool.Name} with {pool.Objects} objects, {Amount.Bytes(pool.StoredBytes)}, for good; add --yes-i-really-mean-it to do it.")
+                    : $"there is no pool '{run.Get(name)}'");
             }
 
             ChangeReply reply = await run.Admin.PoolRemoveAsync(new PoolRemoveRequest { Name = run.Get(name), Confirmed = true }, cancellation).ConfigureAwait(false);

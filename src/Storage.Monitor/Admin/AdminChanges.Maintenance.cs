@@ -75,7 +75,7 @@ internal sealed partial class AdminChanges
                 }
 
                 string name = CrushPlan.NameOf(id);
-                if (draft.Crush.TryGetItemId(name, out _) && EditCrush(draft, change, crush => crush.WithoutItem(name)) == Verdict.Refused)
+                if (draft.Crush.TryGetItemId(name, out _) && EditCrush(draft, change, crush => crush.WithoutItem(name), confirmed: true) == Verdict.Refused)
                 {
                     return Verdict.Refused;
                 }
@@ -118,7 +118,7 @@ internal sealed partial class AdminChanges
                     return change.Refuse(StatusCode.InvalidArgument, "OSDs keep their names");
                 }
 
-                Verdict verdict = EditCrush(draft, change, crush => Edited(crush, request, out what));
+                Verdict verdict = EditCrush(draft, change, crush => Edited(crush, request, out what), request.Confirmed);
                 if (verdict == Verdict.Drafted)
                 {
                     draft.Log(EventLevel.Info, "admin", "CRUSH map: " + what);

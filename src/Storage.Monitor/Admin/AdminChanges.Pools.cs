@@ -47,7 +47,7 @@ internal sealed partial class AdminChanges
                     }
 
                     Verdict made = EditCrush(draft, change, crush => crush.WithReplicatedRule(
-                        rule, CrushPlan.Root, domain, request.DeviceClass.Length > 0 ? request.DeviceClass : null));
+                        rule, CrushPlan.Root, domain, request.DeviceClass.Length > 0 ? request.DeviceClass : null), confirmed: true);
                     if (made == Verdict.Refused)
                     {
                         return made;

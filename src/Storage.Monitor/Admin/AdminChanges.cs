@@ -24,10 +24,10 @@ internal sealed partial class AdminChanges(MapLeader leader, Func<TimeSpan> cloc
         switch (method)
         {
             case "OsdOut":
-                ChangeOsds(OsdIdsRequest.Parser.ParseFrom(body).Osds, reply, "out", osd => osd.IsIn ? osd with { Weight = 0, AutoOut = false } : null);
+                ChangeOsds(OsdIdsRequest.Parser.ParseFrom(body), reply, "out", osd => osd.IsIn ? osd with { Weight = 0, AutoOut = false } : null);
                 return true;
             case "OsdIn":
-                ChangeOsds(OsdIdsRequest.Parser.ParseFrom(body).Osds, reply, "in", osd => osd.IsIn ? null : osd with { Weight = OsdInfo.FullWeight, AutoOut = false });
+                ChangeOsds(OsdIdsRequest.Parser.ParseFrom(body), reply, "in", osd => osd.IsIn ? null : osd with { Weight = OsdInfo.FullWeight, AutoOut = false });
                 return true;
             case "OsdDown":
                 MarkDown(OsdIdsRequest.Parser.ParseFrom(body).Osds, reply);
@@ -110,8 +110,9 @@ internal sealed partial class AdminChanges(MapLeader leader, Func<TimeSpan> cloc
         return osd;
     }
 
-    private void ChangeOsds(Google.Protobuf.Collections.RepeatedField<int> ids, AdminReplyTo reply, string word, Func<OsdInfo, OsdInfo?> change)
+    private void ChangeOsds(OsdIdsRequest asked, AdminReplyTo reply, string word, Func<OsdInfo, OsdInfo?> change)
     {
+        Google.Protobuf.Collections.RepeatedField<int> ids = asked.Osds;
         var changed = new List<int>();
         leader.Request(new MapChange(
             (draft, request) =>
@@ -128,6 +129,12 @@ internal sealed partial class AdminChanges(MapLeader leader, Func<TimeSpan> cloc
                     {
                         return request.Refuse(StatusCode.NotFound, $"osd.{id} does not exist");
                     }
+                }
+
+                // Only OSDs that the change takes out count: marking in costs nothing.
+                if (!asked.Confirmed && PlacementRoom.Judge(draft, draft.Crush, id => ids.Contains(id.Value) && change(draft.FindOsd(id)!) is { IsIn: false }) is { } cost)
+                {
+                    return request.Refuse(StatusCode.FailedPrecondition, $"{cost}; confirm (--yes-i-really-mean-it)");
                 }
 
                 foreach (int id in ids)
@@ -209,13 +216,18 @@ internal sealed partial class AdminChanges(MapLeader leader, Func<TimeSpan> cloc
 
                 if (request.CrushWeight)
                 {
-                    return EditCrush(draft, change, crush => crush.WithReweightedItem(CrushPlan.NameOf(id), request.Weight));
+                    return EditCrush(draft, change, crush => crush.WithReweightedItem(CrushPlan.NameOf(id), request.Weight), request.Confirmed);
                 }
 
                 uint weight = (uint)Math.Round(request.Weight * OsdInfo.FullWeight);
                 if (osd.Weight == weight)
                 {
                     return Verdict.NoChange;
+                }
+
+                if (weight == 0 && !request.Confirmed && PlacementRoom.Judge(draft, draft.Crush, other => other == id) is { } cost)
+                {
+                    return change.Refuse(StatusCode.FailedPrecondition, $"{cost}; confirm (--yes-i-really-mean-it)");
                 }
 
                 draft.Set(osd with { Weight = weight, AutoOut = false });
@@ -247,9 +259,10 @@ internal sealed partial class AdminChanges(MapLeader leader, Func<TimeSpan> cloc
 
                 if (!request.Confirmed)
                 {
+                    OsdVerdict verdict = OsdSafety.JudgeDestroy(draft.Base, leader.Statistics.Views(draft.Base, clock(), leader.Policy.StaleAfter), [id]);
                     return change.Refuse(
                         StatusCode.FailedPrecondition,
-                        $"declaring {id} lost gives up every write that only it holds, for good; try to start it first, else confirm (--yes-i-really-mean-it)");
+                        $"declaring {id} lost gives up every write that only it holds, for good{(verdict.Safe ? "" : $" ({verdict.Groups.Count} pgs may need its data: {verdict.Reasons[0]})")}; try to start it first, else confirm (--yes-i-really-mean-it)");
                 }
 
                 draft.Set(osd with { LostAt = draft.Epoch });
@@ -300,7 +313,7 @@ internal sealed partial class AdminChanges(MapLeader leader, Func<TimeSpan> cloc
                     : [("root", CrushPlan.Root)];
                 double weight = request.CrushWeight > 0 ? request.CrushWeight : 1;
                 Verdict verdict = EditCrush(draft, change, crush => crush.WithDevice(
-                    id, CrushPlan.NameOf(new OsdId(id)), weight, request.DeviceClass.Length > 0 ? request.DeviceClass : null, location));
+                    id, CrushPlan.NameOf(new OsdId(id)), weight, request.DeviceClass.Length > 0 ? request.DeviceClass : null, location), confirmed: true);
                 if (verdict == Verdict.Refused)
                 {
                     return verdict;
@@ -353,7 +366,7 @@ internal sealed partial class AdminChanges(MapLeader leader, Func<TimeSpan> cloc
                     return draft.Pools.FirstOrDefault(pool => next.GetRule(pool.RuleId) is null) is { } orphan
                         ? throw new ArgumentException($"pool '{orphan.Name}' uses rule {orphan.RuleId}, which the new map lacks")
                         : next;
-                });
+                }, request.Confirmed);
             },
             reply);
     }
@@ -431,7 +444,7 @@ internal sealed partial class AdminChanges(MapLeader leader, Func<TimeSpan> cloc
             reply);
     }
 
-    private static Verdict EditCrush(MapDraft draft, MapChange change, Func<CrushMap, CrushMap> edit)
+    private static Verdict EditCrush(MapDraft draft, MapChange change, Func<CrushMap, CrushMap> edit, bool confirmed)
     {
         try
         {
@@ -439,6 +452,11 @@ internal sealed partial class AdminChanges(MapLeader leader, Func<TimeSpan> cloc
             if (next.Encode().AsSpan().SequenceEqual(draft.Crush.Encode()))
             {
                 return Verdict.NoChange;
+            }
+
+            if (!confirmed && PlacementRoom.Judge(draft, next, _ => false) is { } cost)
+            {
+                return change.Refuse(StatusCode.FailedPrecondition, $"{cost}; confirm (--yes-i-really-mean-it)");
             }
 
             draft.SetCrush(next);

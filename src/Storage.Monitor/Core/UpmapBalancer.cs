@@ -49,7 +49,7 @@ public static class UpmapBalancer
         var domains = new Dictionary<long, PoolDomains>();
         foreach (PoolInfo pool in map.Pools)
         {
-            var shape = new PoolDomains(map, pool);
+            var shape = PoolDomains.Of(map, pool);
             if (!shape.IsUnderstood)
             {
                 continue; // rules with several takes, or choices in steps, stay as CRUSH made them
@@ -170,21 +170,24 @@ public static class UpmapBalancer
     {
         ArgumentNullException.ThrowIfNull(map);
         ArgumentNullException.ThrowIfNull(pool);
-        var domains = new PoolDomains(map, pool);
+        var domains = PoolDomains.Of(map, pool);
         return domains.IsUnderstood ? [.. domains.Devices.Order().Select(osd => new OsdId(osd))] : [.. map.Osds.Select(osd => osd.Id)];
     }
 
     /// <summary>What a pool's rule says: which OSDs, and of which buckets each holds at most one copy.</summary>
-    private sealed class PoolDomains
+    internal sealed class PoolDomains
     {
         private readonly PoolInfo _pool;
         private readonly Dictionary<int, double> _weights = [];
         private readonly Dictionary<int, int> _domains = [];
 
-        public PoolDomains(ClusterMap map, PoolInfo pool)
+        /// <param name="crush">The CRUSH map.</param>
+        /// <param name="pool">The pool.</param>
+        /// <param name="weightOf">How far an OSD is in; 0 for one that is out or does not exist.</param>
+        public PoolDomains(CrushMap crush, PoolInfo pool, Func<OsdId, uint> weightOf)
         {
             _pool = pool;
-            if (map.Crush.GetRule(pool.RuleId) is not { } rule)
+            if (crush.GetRule(pool.RuleId) is not { } rule)
             {
                 return;
             }
@@ -197,12 +200,17 @@ public static class UpmapBalancer
             }
 
             IsUnderstood = true;
-            Visit(map, takes[0].Argument1, CrushMap.WeightOne, choices[0].Argument2, domain: 0);
+            Visit(crush, weightOf, takes[0].Argument1, CrushMap.WeightOne, choices[0].Argument2, domain: 0);
         }
 
         public bool IsUnderstood { get; }
 
         public IEnumerable<int> Devices => _weights.Keys;
+
+        /// <summary>Copies of a PG that find a place, each in a failure domain of its own.</summary>
+        public int Places => _domains.Values.Distinct().Count();
+
+        public static PoolDomains Of(ClusterMap map, PoolInfo pool) => new(map.Crush, pool, id => map.FindOsd(id) is { IsIn: true } osd ? osd.Weight : 0);
 
         /// <summary>PGs that each OSD is entitled to: by weight, but a failure domain holds at most one copy of each PG.</summary>
         public IEnumerable<(int Osd, double Share)> Shares()
@@ -258,20 +266,20 @@ public static class UpmapBalancer
             return true;
         }
 
-        private void Visit(ClusterMap map, int item, uint weight, int domainType, int domain)
+        private void Visit(CrushMap crush, Func<OsdId, uint> weightOf, int item, uint weight, int domainType, int domain)
         {
             if (item >= 0)
             {
-                if (map.FindOsd(new OsdId(item)) is { IsIn: true } osd && weight > 0)
+                if (weight > 0 && weightOf(new OsdId(item)) is > 0 and var reweight)
                 {
-                    _weights[item] = (double)weight * osd.Weight;
+                    _weights[item] = (double)weight * reweight;
                     _domains[item] = domainType == 0 ? item : domain;
                 }
 
                 return;
             }
 
-            CrushBucket? bucket = map.Crush.GetBucket(item);
+            CrushBucket? bucket = crush.GetBucket(item);
             Invariant.Holds(bucket is not null, "a rule takes a bucket that exists");
             if (bucket!.Type == domainType)
             {
@@ -280,7 +288,7 @@ public static class UpmapBalancer
 
             for (int i = 0; i < bucket.Size; i++)
             {
-                Visit(map, bucket.Items[i], bucket.ItemWeights[i], domainType, domain);
+                Visit(crush, weightOf, bucket.Items[i], bucket.ItemWeights[i], domainType, domain);
             }
         }
     }

@@ -435,7 +435,7 @@ internal sealed class FaultDriver
     private void Reweight(OsdNode osd, double weight)
     {
         Note(string.Create(CultureInfo.InvariantCulture, $"{osd.Name} gets weight {weight:F2}"));
-        Workload.Watch(_cluster.CommandAsync("OsdReweight", new OsdReweightRequest { Osd = osd.Id.Value, Weight = weight }, ChangeReply.Parser), _failed);
+        Workload.Watch(_cluster.CommandAsync("OsdReweight", new OsdReweightRequest { Osd = osd.Id.Value, Weight = weight, Confirmed = true }, ChangeReply.Parser), _failed);
     }
 
     private bool CrashFor(SimulatedNode node, TimeSpan away, bool power)
@@ -525,7 +525,7 @@ internal sealed class FaultDriver
         }
 
         Note($"{osd.Name} is taken out");
-        Workload.Watch(_cluster.CommandAsync("OsdOut", new OsdIdsRequest { Osds = { osd.Id.Value } }, OsdIdsReply.Parser), _failed);
+        Workload.Watch(_cluster.CommandAsync("OsdOut", new OsdIdsRequest { Osds = { osd.Id.Value }, Confirmed = true }, OsdIdsReply.Parser), _failed);
         After(away, () => TakeIn(osd));
         return true;
     }
