@@ -103,6 +103,9 @@ public enum Mutation
     /// <summary>A primary goes active before its members have started the interval.</summary>
     PrimaryActiveBeforeMembers,
 
+    /// <summary>Peers are told of log entries that this disk does not have yet.</summary>
+    PeersBeforeDurable,
+
     /// <summary>The log is trimmed up to its head.</summary>
     TrimsTooFar,
 

@@ -16,6 +16,9 @@ public enum RarePath
     /// <summary>A primary took the log of another copy over.</summary>
     AuthoritativeLogFetched,
 
+    /// <summary>A primary asked for a log whose end was not on disk yet, and was answered when it was.</summary>
+    AskedUnsettled,
+
     /// <summary>A copy's log shares nothing with the one that counts; it is filled anew.</summary>
     LogGap,
 

@@ -109,6 +109,8 @@ internal sealed partial class PlacementGroup
                 DropReceived();
             }
 
+            _settled = Mutations.Active(Mutation.PeersBeforeDurable);
+            _settledBy = _lastToken + 1;
             SubmitMeta(_transaction);
             if (IsPrimary)
             {
@@ -174,6 +176,7 @@ internal sealed partial class PlacementGroup
     private void EndInterval(Epoch next)
     {
         _intervalChanged = true;
+        _askedUnsettled.Clear();
         InterruptScrub();
         _history.SameIntervalSince = next;
         _replicaActive = false;

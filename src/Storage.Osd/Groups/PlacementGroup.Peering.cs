@@ -21,6 +21,12 @@ internal sealed partial class PlacementGroup
     private TimeSpan _leaseWaitUntil;
     private bool _selfActivated;
     private bool _intervalChanged = true;
+
+    // What this OSD took before the interval may be in its memory only. Its log is shown to nobody, nor followed, until it is on disk: were it lost
+    // with this process, others would wait for ever for objects in versions that nobody ever kept.
+    private readonly List<OsdId> _askedUnsettled = [];
+    private bool _settled = true;
+    private ulong _settledBy;
     private TimeSpan _notifiedAt = s_never;
 
     private void StartPeering()
@@ -97,7 +103,7 @@ internal sealed partial class PlacementGroup
     {
         GroupPhase before = _phase;
         _blockedBy.Clear();
-        if (!ProbeAll())
+        if (!ProbeAll() || !_settled)
         {
             _phase = GroupPhase.GetInfo;
         }
@@ -555,7 +561,37 @@ internal sealed partial class PlacementGroup
         PeeringStep();
     }
 
-    private void AnswerInfo(OsdId from) => AnswerInfo(_host, Header, from, true, _info, _history, _leasePromisedUntil);
+    private void OnSettled()
+    {
+        _settled = true;
+        foreach (OsdId osd in _askedUnsettled)
+        {
+            AnswerInfo(osd);
+        }
+
+        _askedUnsettled.Clear();
+        if (IsPrimary)
+        {
+            PeeringStep();
+        }
+        else if (!IsMember)
+        {
+            SendNotify();
+        }
+    }
+
+    private void AnswerInfo(OsdId from)
+    {
+        if (_settled)
+        {
+            AnswerInfo(_host, Header, from, true, _info, _history, _leasePromisedUntil);
+        }
+        else if (!_askedUnsettled.Contains(from))
+        {
+            _host.Reached(RarePath.AskedUnsettled);
+            _askedUnsettled.Add(from);
+        }
+    }
 
     /// <summary>Answers a primary's question, also for a PG that this OSD does not hold.</summary>
     public static void AnswerInfo(IPlacementGroupHost host, GroupHeader header, OsdId from, bool exists, PgInfo info, PgHistory history, TimeSpan promisedUntil)
@@ -603,6 +639,11 @@ internal sealed partial class PlacementGroup
 
     private void SendNotify()
     {
+        if (!_settled)
+        {
+            return; // follows when it is
+        }
+
         _notifiedAt = _host.Now;
         if (Primary.IsSome)
         {

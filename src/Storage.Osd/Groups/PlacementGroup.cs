@@ -201,6 +201,11 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
                 HandleCommit(in commit);
             }
         }
+
+        if (!_settled && token >= _settledBy && !_removed)
+        {
+            OnSettled();
+        }
     }
 
     /// <summary>A message from another OSD about this PG, sent in this interval.</summary>

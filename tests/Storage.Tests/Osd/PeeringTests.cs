@@ -3,6 +3,7 @@ using Storage.Client;
 using Storage.Cluster;
 using Storage.Coding;
 using Storage.Messaging;
+using Storage.ObjectStore.Memory;
 using Storage.Osd;
 using Storage.Osd.Protocol;
 using Storage.Tests.Messaging;
@@ -90,6 +91,50 @@ public sealed class PeeringTests
         Assert.Null(cluster.Read("made"));
         Assert.True(cluster.Reached(primary, RarePath.DivergentRolledBack) > 0);
         cluster.AssertCopiesEqual(cluster.Group, ["kept", "made", "other"]);
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    [InlineData(3)]
+    [InlineData(4)]
+    [InlineData(5)]
+    [InlineData(6)]
+    public void NobodyHearsOfAWriteThatALostMemoryHeldAlone(int seed)
+    {
+        var cluster = new OsdCluster(3, seed: seed);
+        cluster.WaitClean();
+        Assert.Equal(ResultCode.Ok, cluster.Write("kept", Bytes("one")));
+        OsdId[] acting = [.. cluster.Monitor.Map.Locate(cluster.Group).Acting];
+        (int first, int slow, int other) = (acting[0].Value, acting[1].Value, acting[2].Value);
+        var latency = TimeSpan.FromSeconds(3);
+        cluster.StoreOptions = osd => osd == slow ? new MemoryStoreOptions { CommitLatencyMin = latency, CommitLatencyMax = latency } : new MemoryStoreOptions();
+        cluster.Crash(slow);
+        cluster.Start(slow);
+        cluster.WaitClean();
+        cluster.Crash(first);
+        cluster.Monitor.MarkDown(new OsdId(first));
+        cluster.RunUntil(() => cluster.Primary(cluster.Group) == slow && cluster.StateOf(cluster.Group).StartsWith("active", StringComparison.Ordinal), "the slow one serves");
+        Assert.Equal("one", Text(cluster.Read("kept")));
+
+        // A write that the primary logs, that its disk has not got yet, and that nobody else hears of.
+        cluster.Network.Partition([$"host{slow}"], [$"host{other}"]);
+        Task<ResultCode> write = cluster.Loop.Invoke(() => OsdCluster.WriteAsync(cluster.Client, "kept", Bytes("two")));
+        cluster.RunFor(0.1);
+        Assert.False(write.IsCompleted);
+        cluster.Start(first);
+        cluster.RunFor(1);
+        cluster.Crash(slow);
+        cluster.Monitor.MarkDown(new OsdId(slow));
+        cluster.Network.Heal($"host{slow}", $"host{other}");
+        cluster.RunFor(1);
+
+        cluster.StoreOptions = _ => new MemoryStoreOptions();
+        cluster.Start(slow);
+        cluster.WaitClean();
+        cluster.RunUntil(() => write.IsCompleted, "the write is answered");
+        Assert.Equal("two", Text(cluster.Read("kept")));
+        cluster.AssertCopiesEqual(cluster.Group, ["kept"]);
     }
 
     [Theory]

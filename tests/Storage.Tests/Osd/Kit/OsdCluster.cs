@@ -52,6 +52,9 @@ public sealed class OsdCluster
 
     public Func<OsdOptions, OsdOptions> Configure { get; }
 
+    /// <summary>Settings of an OSD's disk, asked when it starts.</summary>
+    public Func<int, MemoryStoreOptions> StoreOptions { get; set; } = _ => new MemoryStoreOptions();
+
     public PgId Group => new(Pool, 0);
 
     public OsdDaemon Daemon(int osd) => _nodes[osd].Daemon!;
@@ -82,7 +85,7 @@ public sealed class OsdCluster
     {
         Node node = _nodes[osd];
         ulong instance = ++_lastInstance;
-        node.Store = new MemoryObjectStore(Loop, _random, node.Disk);
+        node.Store = new MemoryObjectStore(Loop, _random, node.Disk, StoreOptions(osd));
         node.Transport = Network.CreateTransport($"host{osd}", new PeerIdentity(EntityKind.Osd, (ulong)osd, instance), MapAuthority.Fsid);
         OsdOptions options = Configure(new OsdOptions
         {
