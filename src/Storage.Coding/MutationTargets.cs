@@ -20,6 +20,7 @@ public static class MutationTargets
         Mutation.ClientTakesOldAnswers,
         Mutation.LeaseCountedFromAnswer,
         Mutation.MonitorConfirmsLostChanges,
+        Mutation.PeersBeforeDurable,
         Mutation.PromiseForgottenAtRestart,
         Mutation.PullTakesAnyVersion,
         Mutation.RaftReadsBeforeOwnEntry,
