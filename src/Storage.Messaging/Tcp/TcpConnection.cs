@@ -57,7 +57,8 @@ internal sealed partial class TcpConnection : IConnection, IStreamHandler
 
         try
         {
-            _socket = StreamSocket.Connect(_transport.Loop, endPoint, this, _transport.Options.Socket);
+            _socket = (_transport.LocalName(endPoint) is { } local ? StreamSocket.TryConnect(_transport.Loop, local, this, _transport.Options.Socket) : null)
+                ?? StreamSocket.Connect(_transport.Loop, endPoint, this, _transport.Options.Socket);
         }
         catch (IoException e)
         {

@@ -18,6 +18,7 @@ internal static unsafe partial class Libc
 
     public const int SolSocket = 1;
     public const int SoReuseAddr = 2;
+    public const int SoPeerCredentials = 17;
     public const int SoSndBuf = 7;
     public const int SoRcvBuf = 8;
     public const int SoKeepAlive = 9;
@@ -31,6 +32,9 @@ internal static unsafe partial class Libc
     public const int TcpUserTimeout = 18;
 
     public const int EfdCloexec = 0x80000;
+
+    [LibraryImport("libc", EntryPoint = "geteuid")]
+    public static partial uint EffectiveUser();
 
     [LibraryImport("libc", EntryPoint = "syscall", SetLastError = true)]
     public static partial long SysSetup(long number, uint entries, IoUringParams* parameters);

@@ -8,6 +8,7 @@ namespace Storage.Reactor.Sockets;
 internal static unsafe class SocketCalls
 {
     private const int LongestAddress = 128;
+    private const int UnixBuffer = 2 << 20;
 
     public static int Create(EndPoint endPoint)
     {
@@ -24,6 +25,30 @@ internal static unsafe class SocketCalls
         return fd >= 0 ? fd : throw new IoException("cannot create a socket", Libc.LastError);
     }
 
+    /// <summary>A descriptor that is connected to a Unix socket of this user or of root; -1 if there is none that takes it now.</summary>
+    public static int TryConnect(UnixDomainSocketEndPoint endPoint)
+    {
+        // Not blocking while it connects: a listener that hangs has a full queue some day.
+        int fd = Libc.Socket(Libc.AfUnix, Libc.SockStream | Libc.SockCloexec | Libc.SockNonblock, 0);
+        if (fd < 0)
+        {
+            throw new IoException("cannot create a socket", Libc.LastError);
+        }
+
+        SocketAddress address = endPoint.Serialize();
+        fixed (byte* bytes = address.Buffer.Span)
+        {
+            if (Libc.Connect(fd, bytes, (uint)address.Size) == 0 && IsTrusted(fd) && Libc.FileControl(fd, Libc.SetFlags, 0) == 0)
+            {
+                SetUnixOptions(fd);
+                return fd;
+            }
+        }
+
+        _ = Libc.Close(fd);
+        return -1;
+    }
+
     public static void SetTcpOptions(int fd, StreamOptions options)
     {
         Set(fd, Libc.IpProtoTcp, Libc.TcpNoDelay, 1);
@@ -38,6 +63,9 @@ internal static unsafe class SocketCalls
             Set(fd, Libc.IpProtoTcp, Libc.TcpUserTimeout, milliseconds);
         }
     }
+
+    /// <summary>A Unix socket has one buffer, the sender's, and its default holds a fraction of a large message. The system's limit holds.</summary>
+    public static void SetUnixOptions(int fd) => Set(fd, Libc.SolSocket, Libc.SoSndBuf, UnixBuffer);
 
     public static void Set(int fd, int level, int option, int value)
     {
@@ -82,5 +110,14 @@ internal static unsafe class SocketCalls
             Libc.AfInet6 => new IPEndPoint(new IPAddress(new ReadOnlySpan<byte>(bytes + 8, 16)), (bytes[2] << 8) | bytes[3]),
             _ => null,
         };
+    }
+
+    /// <summary>Whether the other end was made by this process's user or by root: names of Unix sockets without a file are anybody's.</summary>
+    private static bool IsTrusted(int fd)
+    {
+        int* credentials = stackalloc int[3]; // process, user, group
+        uint length = 3 * sizeof(int);
+        return Libc.GetSocketOption(fd, Libc.SolSocket, Libc.SoPeerCredentials, credentials, &length) == 0
+            && (credentials[1] == 0 || (uint)credentials[1] == Libc.EffectiveUser());
     }
 }

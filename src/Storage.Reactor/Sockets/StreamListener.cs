@@ -14,6 +14,7 @@ public sealed class StreamListener : IDisposable
     private readonly StreamOptions _options;
     private readonly Acceptor _acceptor;
     private readonly string? _path;
+    private readonly bool _isUnix;
     private int _fd;
     private bool _disposed;
 
@@ -36,7 +37,9 @@ public sealed class StreamListener : IDisposable
         {
             if (endPoint is UnixDomainSocketEndPoint)
             {
-                _path = endPoint.ToString();
+                _isUnix = true;
+                string path = endPoint.ToString()!;
+                _path = path.StartsWith('@') ? null : path; // a name that is no file
             }
             else
             {
@@ -118,7 +121,7 @@ public sealed class StreamListener : IDisposable
                 }
                 else
                 {
-                    StreamSocket.Adopt(listener._loop, result, handler, listener._options, listener._path is null);
+                    StreamSocket.Adopt(listener._loop, result, handler, listener._options, !listener._isUnix);
                 }
             }
 

@@ -92,6 +92,28 @@ public sealed unsafe partial class StreamSocket : IDisposable
         return socket;
     }
 
+    /// <summary>Connects to a listener on this machine if there is one, at once; the handler hears of it in the loop's next pass.</summary>
+    /// <param name="loop">The loop.</param>
+    /// <param name="endPoint">A Unix socket's address.</param>
+    /// <param name="handler">Its owner.</param>
+    /// <param name="options">Settings.</param>
+    /// <returns>The socket; null if nobody listens there, has no room for more, or belongs to neither this process's user nor root.</returns>
+    public static StreamSocket? TryConnect(ReactorLoop loop, UnixDomainSocketEndPoint endPoint, IStreamHandler handler, StreamOptions? options = null)
+    {
+        ArgumentNullException.ThrowIfNull(loop);
+        ArgumentNullException.ThrowIfNull(endPoint);
+        ArgumentNullException.ThrowIfNull(handler);
+        int fd = SocketCalls.TryConnect(endPoint);
+        if (fd < 0)
+        {
+            return null;
+        }
+
+        var socket = new StreamSocket(loop, fd, handler, options ?? StreamOptions.Default) { _state = State.Connecting };
+        loop.Post(static s => ((StreamSocket)s!).OnConnectCompleted(0), socket);
+        return socket;
+    }
+
     /// <summary>Ends the connection at once: what is queued is dropped. <see cref="IStreamHandler.OnClosed"/> follows.</summary>
     public void Close() => Close(new IoError(IoError.Canceled));
 
@@ -129,6 +151,10 @@ public sealed unsafe partial class StreamSocket : IDisposable
         {
             SocketCalls.SetTcpOptions(fd, options);
         }
+        else
+        {
+            SocketCalls.SetUnixOptions(fd);
+        }
 
         socket.Start();
     }
@@ -143,7 +169,7 @@ public sealed unsafe partial class StreamSocket : IDisposable
     private void OnConnectCompleted(int result)
     {
         _connectTimer?.Cancel();
-        if (_state == State.Closing)
+        if (_state is State.Closing or State.Closed)
         {
             FinishIfIdle();
         }

@@ -12,11 +12,33 @@ using Xunit;
 
 namespace Storage.Tests.Messaging;
 
-public sealed class TcpTransportTests
+/// <summary>Messages over TCP.</summary>
+public sealed class TcpTransportTests() : TransportTests(unixSockets: false);
+
+/// <summary>Messages between processes of one machine, over Unix sockets.</summary>
+public sealed class LocalTransportTests() : TransportTests(unixSockets: true)
 {
-    private static readonly NodeAddress s_anyPort = new("127.0.0.1", 0);
-    private static readonly PeerIdentity s_osd = new(EntityKind.Osd, 3, 11);
-    private static readonly PeerIdentity s_client = new(EntityKind.Client, 0xc11e, 12);
+    [Fact]
+    public void AListenerThatTakesTcpOnlyIsFoundAllTheSame()
+    {
+        using var fixture = new LoopFixture();
+        var handler = new ScriptHandler { Opened = _ => fixture.Finished.Set() };
+        fixture.Post(() =>
+        {
+            IListener listener = Transport(fixture, Osd, unixSockets: false).Listen(AnyPort, _ => new ScriptHandler());
+            Transport(fixture, Client).Connect(listener.Address, handler);
+        });
+        fixture.Await();
+        Assert.Equal(["opened osd.3"], handler.Trace);
+    }
+}
+
+/// <summary>What holds whatever carries the messages.</summary>
+public abstract class TransportTests(bool unixSockets)
+{
+    protected static NodeAddress AnyPort { get; } = new("127.0.0.1", 0);
+    protected static PeerIdentity Osd { get; } = new(EntityKind.Osd, 3, 11);
+    protected static PeerIdentity Client { get; } = new(EntityKind.Client, 0xc11e, 12);
 
     [Fact]
     public void MessagesOfAllSizesArriveInOrderAndWhole()
@@ -27,9 +49,9 @@ public sealed class TcpTransportTests
         var random = new Random(9);
         fixture.Post(() =>
         {
-            TcpTransport server = Transport(fixture, s_osd), client = Transport(fixture, s_client);
+            TcpTransport server = Transport(fixture, Osd), client = Transport(fixture, Client);
             var serverHandler = new ScriptHandler();
-            IListener listener = server.Listen(s_anyPort, _ => serverHandler);
+            IListener listener = server.Listen(AnyPort, _ => serverHandler);
             serverHandler.Received = (IConnection connection, in Message message) =>
             {
                 Assert.Equal(MessageType.Operation, message.Type);
@@ -47,7 +69,7 @@ public sealed class TcpTransportTests
                 Assert.Equal(replies++, BitConverter.ToInt32(message.Body));
                 if (replies == Count)
                 {
-                    Assert.Equal(s_osd, connection.Peer);
+                    Assert.Equal(Osd, connection.Peer);
                     connection.Close();
                 }
             };
@@ -106,8 +128,8 @@ public sealed class TcpTransportTests
                 connection.Close();
             };
             serverHandler.Closed = (_, _) => fixture.Loop.Schedule(TimeSpan.FromMilliseconds(20), _ => fixture.Finished.Set(), null);
-            listener = Transport(fixture, s_osd).Listen(s_anyPort, _ => serverHandler);
-            IConnection connection = Transport(fixture, s_client).Connect(listener.Address, new ScriptHandler());
+            listener = Transport(fixture, Osd).Listen(AnyPort, _ => serverHandler);
+            IConnection connection = Transport(fixture, Client).Connect(listener.Address, new ScriptHandler());
             PageBuffer data = fixture.Pool.Rent(5);
             connection.Send(MessageType.MapUpdate, body, data.Slice(0, 5)); // before it is open
             data.Release();
@@ -125,10 +147,10 @@ public sealed class TcpTransportTests
         var good = new ScriptHandler();
         fixture.Run(() =>
         {
-            TcpTransport server = Transport(fixture, s_osd);
+            TcpTransport server = Transport(fixture, Osd);
             server.Warning += warnings.Add;
-            address = server.Listen(s_anyPort, _ => new ScriptHandler()).Address;
-            Transport(fixture, s_client).Connect(address, good);
+            address = server.Listen(AnyPort, _ => new ScriptHandler()).Address;
+            Transport(fixture, Client).Connect(address, good);
         });
         var random = new Random(6);
         byte[] hello = HelloFrame();
@@ -178,7 +200,7 @@ public sealed class TcpTransportTests
             Closed = (_, _) => fixture.Loop.Schedule(TimeSpan.FromMilliseconds(20), _ => fixture.Finished.Set(), null),
         };
         NodeAddress address = default;
-        fixture.Run(() => address = Transport(fixture, s_osd).Listen(s_anyPort, _ => handler).Address);
+        fixture.Run(() => address = Transport(fixture, Osd).Listen(AnyPort, _ => handler).Address);
         using (var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp))
         {
             socket.Connect(IPAddress.Loopback, address.Port);
@@ -204,9 +226,9 @@ public sealed class TcpTransportTests
         var turnedAway = new ScriptHandler();
         fixture.Post(() =>
         {
-            TcpTransport server = Transport(fixture, s_osd);
-            IListener listener = server.Listen(s_anyPort, _ => null);
-            IListener gone = server.Listen(s_anyPort, _ => null);
+            TcpTransport server = Transport(fixture, Osd);
+            IListener listener = server.Listen(AnyPort, _ => null);
+            IListener gone = server.Listen(AnyPort, _ => null);
             gone.Dispose();
             turnedAway.Closed = stranger.Closed = refused.Closed = (_, _) =>
             {
@@ -215,9 +237,9 @@ public sealed class TcpTransportTests
                     fixture.Finished.Set();
                 }
             };
-            fixture.Loop.Schedule(TimeSpan.FromMilliseconds(10), _ => Transport(fixture, s_client).Connect(gone.Address, refused), null);
-            new TcpTransport(fixture.Loop, s_client, Guid.NewGuid()).Connect(listener.Address, stranger);
-            Transport(fixture, s_client).Connect(listener.Address, turnedAway);
+            fixture.Loop.Schedule(TimeSpan.FromMilliseconds(10), _ => Transport(fixture, Client).Connect(gone.Address, refused), null);
+            new TcpTransport(fixture.Loop, Client, Guid.NewGuid()).Connect(listener.Address, stranger);
+            Transport(fixture, Client).Connect(listener.Address, turnedAway);
         });
         fixture.Await();
         Assert.Equal(["closed Refused"], refused.Trace);
@@ -234,7 +256,7 @@ public sealed class TcpTransportTests
         {
             var serverHandler = new ScriptHandler { Opened = c => c.PauseReceiving() };
             IConnection? serverSide = null;
-            IListener listener = Transport(fixture, s_osd).Listen(s_anyPort, c =>
+            IListener listener = Transport(fixture, Osd).Listen(AnyPort, c =>
             {
                 serverSide = c;
                 return serverHandler;
@@ -249,7 +271,7 @@ public sealed class TcpTransportTests
             };
             byte[] body = new byte[10_000];
             bool resumed = false;
-            IConnection writer = Transport(fixture, s_client).Connect(listener.Address, new ScriptHandler { Opened = Pump, Drained = Pump });
+            IConnection writer = Transport(fixture, Client).Connect(listener.Address, new ScriptHandler { Opened = Pump, Drained = Pump });
             fixture.Loop.Schedule(TimeSpan.FromMilliseconds(150), _ =>
             {
                 Assert.Equal(0, received);
@@ -281,7 +303,7 @@ public sealed class TcpTransportTests
         fixture.Post(() =>
         {
             PageBuffer data = fixture.Pool.Rent(Length);
-            IConnection connection = Transport(fixture, s_osd).Connect(new NodeAddress("127.0.0.1", ((IPEndPoint)raw.LocalEndpoint).Port), handler);
+            IConnection connection = Transport(fixture, Osd).Connect(new NodeAddress("127.0.0.1", ((IPEndPoint)raw.LocalEndpoint).Port), handler);
             connection.Send(MessageType.Operation, [1, 2, 3], data.Slice(0, Length));
             Assert.True(connection.QueuedBytes > connection.HighWatermark);
             data.Release();
@@ -297,16 +319,21 @@ public sealed class TcpTransportTests
 
     private static readonly Guid s_fsid = new("0f0e0d0c-0b0a-0908-0706-050403020100");
 
-    private static TcpTransport Transport(LoopFixture fixture, PeerIdentity self) =>
-        new(fixture.Loop, self, s_fsid, new TcpTransportOptions { Socket = new StreamOptions { Pool = fixture.Pool, HighWatermark = 1 << 20 } });
+    private protected TcpTransport Transport(LoopFixture fixture, PeerIdentity self) => Transport(fixture, self, unixSockets);
+
+    private protected static TcpTransport Transport(LoopFixture fixture, PeerIdentity self, bool unixSockets)
+    {
+        var socket = new StreamOptions { Pool = fixture.Pool, HighWatermark = 1 << 20 };
+        return new TcpTransport(fixture.Loop, self, s_fsid, new TcpTransportOptions { Socket = socket, UnixSockets = unixSockets });
+    }
 
     private static byte[] HelloFrame()
     {
         var writer = new WireWriter();
         writer.WriteByte(1);
-        writer.WriteByte((byte)s_client.Kind);
-        writer.WriteUInt64(s_client.Id);
-        writer.WriteUInt64(s_client.Instance);
+        writer.WriteByte((byte)Client.Kind);
+        writer.WriteUInt64(Client.Id);
+        writer.WriteUInt64(Client.Instance);
         s_fsid.TryWriteBytes(writer.Reserve(16));
         byte[] frame = new byte[FrameHeader.Size + writer.Length];
         new FrameHeader(FrameHeader.HelloType, writer.Length, 0, 1, Crc32C.Compute(writer.WrittenSpan), 0).Write(frame);
