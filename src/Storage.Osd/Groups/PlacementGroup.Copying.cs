@@ -72,6 +72,8 @@ internal sealed partial class PlacementGroup
     // The next piece of an object waits for its turn.
     private sealed class SendTurn(PlacementGroup group, Sending sending) : WorkItem
     {
+        public override bool IsForOthers => sending.Answers;
+
         protected internal override bool Run()
         {
             group.ReadPiece(sending);
@@ -85,6 +87,8 @@ internal sealed partial class PlacementGroup
         public BufferSegment Data { get; } = data;
 
         public bool IsApplied { get; private set; }
+
+        public override bool IsForOthers => true;
 
         protected internal override bool Run()
         {

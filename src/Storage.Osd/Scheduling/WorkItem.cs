@@ -35,6 +35,9 @@ internal abstract class WorkItem : ILinked<WorkItem>
     /// <summary>Cost: bytes moved plus <see cref="WorkScheduler.OperationCost"/>.</summary>
     public int Cost { get; internal set; }
 
+    /// <summary>Another OSD's work waits for it, and it waits for nobody's turn elsewhere.</summary>
+    public virtual bool IsForOthers => false;
+
     /// <summary>It waits for its turn.</summary>
     public bool IsQueued => Stage == Phase.Queued;
 

@@ -37,7 +37,9 @@ internal sealed class WorkScheduler
     private const double TimerSlack = 0.005; // seconds that a rate may catch up: timers are no finer than a millisecond
     private const double LongestLead = 1; // seconds of its weight that a class can be ahead or behind
 
-    private readonly LinkedItems<WorkItem>[] _queues = [new(), new(), new(), new(), new()];
+    // What other OSDs wait for has room of its own and goes first: were it to wait behind work that waits for them, two OSDs could wait for each other.
+    private readonly LinkedItems<WorkItem>[] _own = [new(), new(), new(), new(), new()];
+    private readonly LinkedItems<WorkItem>[] _forOthers = [new(), new(), new(), new(), new()];
     private readonly LinkedItems<WorkItem> _running = new();
     private readonly double[] _reservationAt = new double[Classes];
     private readonly double[] _limitAt = new double[Classes];
@@ -50,7 +52,8 @@ internal sealed class WorkScheduler
     private double _clientUntil = double.NegativeInfinity;
     private double _pausedUntil = double.NegativeInfinity;
     private double _idleWindow = 16 << 20;
-    private long _runningCost;
+    private long _ownCost;
+    private long _forOthersCost;
     private bool _isFull;
 
     /// <summary>Creates a scheduler.</summary>
@@ -81,7 +84,7 @@ internal sealed class WorkScheduler
     }
 
     /// <summary>Cost of the background work that was dispatched and has not ended.</summary>
-    public long RunningCost => _runningCost;
+    public long RunningCost => _ownCost + _forOthersCost;
 
     /// <summary>Whether background work waits only because its share is used up.</summary>
     public bool IsHeldBack { get; private set; }
@@ -91,7 +94,7 @@ internal sealed class WorkScheduler
     public long IdleWindow => (long)_idleWindow;
 
     /// <summary>Items that wait in a class.</summary>
-    public int Queued(WorkClass workClass) => _queues[(int)workClass].Count;
+    public int Queued(WorkClass workClass) => Waiting((int)workClass);
 
     /// <summary>Cost that a class was given so far.</summary>
     public long Dispatched(WorkClass workClass) => _dispatched[(int)workClass];
@@ -99,8 +102,8 @@ internal sealed class WorkScheduler
     /// <summary>Whether a client operation was seen lately.</summary>
     public bool ClientsActive(TimeSpan now) => now.TotalSeconds < _clientUntil;
 
-    /// <summary>Background cost that may be under way now.</summary>
-    public long Window(TimeSpan now) => ClientsActive(now) ? Math.Min(_profile.BusyWindow, IdleWindow) : IdleWindow;
+    /// <summary>Background cost that may be under way now, and as much again that other OSDs wait for.</summary>
+    public long Window(TimeSpan now) => Window(ClientsActive(now));
 
     /// <summary>Accounts for an operation that is carried out at once: a client's, or one that a client waits for.</summary>
     /// <param name="bytes">Data that it moves.</param>
@@ -137,12 +140,12 @@ internal sealed class WorkScheduler
         item.Class = workClass;
         item.Cost = (int)Math.Min(int.MaxValue, (long)bytes + OperationCost);
         item.Stage = WorkItem.Phase.Queued;
-        if (_queues[index].Count == 0)
+        if (Waiting(index) == 0)
         {
             Join(workClass, now.TotalSeconds);
         }
 
-        _queues[index].Add(item);
+        QueueOf(item).Add(item);
         owner.Add(item);
     }
 
@@ -161,29 +164,14 @@ internal sealed class WorkScheduler
             return false;
         }
 
-        int index = active ? ChooseReserved(seconds) : -1;
-        bool reserved = index >= 0;
-        if (!reserved)
+        if (TryTake(_forOthers, _forOthersCost, seconds, active, out item) || TryTake(_own, _ownCost, seconds, active, out item))
         {
-            index = ChooseByWeight(seconds, active);
+            IsHeldBack = false;
+            return true;
         }
 
-        if (index < 0)
-        {
-            return false;
-        }
-
-        WorkItem chosen = _queues[index].First!;
-        if (_runningCost > 0 && _runningCost + chosen.Cost > Window(now))
-        {
-            _isFull = true;
-            return false;
-        }
-
-        IsHeldBack = false;
-        Dispatch(chosen, index, reserved, seconds);
-        item = chosen;
-        return true;
+        _isFull &= !IsHeldBack; // else time alone may be enough
+        return false;
     }
 
     /// <summary>When something that waits may be dispatched by the passing of time alone.</summary>
@@ -193,7 +181,7 @@ internal sealed class WorkScheduler
         double seconds = now.TotalSeconds, next = double.PositiveInfinity;
         for (int i = 1; i < Classes; i++)
         {
-            if (_queues[i].Count == 0)
+            if (Waiting(i) == 0)
             {
                 continue;
             }
@@ -234,7 +222,7 @@ internal sealed class WorkScheduler
     {
         if (item.Stage == WorkItem.Phase.Queued)
         {
-            _queues[(int)item.Class].Remove(item);
+            QueueOf(item).Remove(item);
             item.Stage = WorkItem.Phase.Idle;
             item.Owner!.Remove(item);
         }
@@ -253,14 +241,49 @@ internal sealed class WorkScheduler
         }
     }
 
+    private long Window(bool active) => active ? Math.Min(_profile.BusyWindow, IdleWindow) : IdleWindow;
+
+    private LinkedItems<WorkItem> QueueOf(WorkItem item) => (item.IsForOthers ? _forOthers : _own)[(int)item.Class];
+
+    private int Waiting(int index) => _own[index].Count + _forOthers[index].Count;
+
+    private void AddRunning(WorkItem item, long cost) => (item.IsForOthers ? ref _forOthersCost : ref _ownCost) += cost;
+
+    private bool TryTake(LinkedItems<WorkItem>[] queues, long running, double seconds, bool active, out WorkItem? item)
+    {
+        item = null;
+        int index = active ? ChooseReserved(queues, seconds) : -1;
+        bool reserved = index >= 0;
+        if (!reserved)
+        {
+            index = ChooseByWeight(queues, seconds, active);
+        }
+
+        if (index < 0)
+        {
+            return false;
+        }
+
+        WorkItem chosen = queues[index].First!;
+        if (running > 0 && running + chosen.Cost > Window(active))
+        {
+            _isFull = true;
+            return false;
+        }
+
+        Dispatch(chosen, index, reserved, seconds);
+        item = chosen;
+        return true;
+    }
+
     private void Dispatch(WorkItem item, int index, bool reserved, double seconds)
     {
-        _queues[index].Remove(item);
+        QueueOf(item).Remove(item);
         _running.Add(item);
         item.Stage = WorkItem.Phase.Running;
         item.IsOverdue = false;
         item.DispatchedAt = seconds;
-        _runningCost += item.Cost;
+        AddRunning(item, item.Cost);
         _dispatched[index] += item.Cost;
         _spare -= item.Cost;
         ref readonly WorkShare share = ref _profile[(WorkClass)index];
@@ -299,7 +322,7 @@ internal sealed class WorkScheduler
         double least = double.PositiveInfinity;
         for (int i = 0; i < Classes; i++)
         {
-            if (i != except && (i == 0 ? seconds < _clientUntil : _queues[i].Count > 0))
+            if (i != except && (i == 0 ? seconds < _clientUntil : Waiting(i) > 0))
             {
                 least = Math.Min(least, _progress[i]);
             }
@@ -310,12 +333,12 @@ internal sealed class WorkScheduler
 
     private static int Served => Mutations.Active(Mutation.SchedulerStarvesTrim) ? (int)WorkClass.Trim : Classes;
 
-    private int ChooseReserved(double seconds)
+    private int ChooseReserved(LinkedItems<WorkItem>[] queues, double seconds)
     {
         int best = -1;
         for (int i = 1; i < Served; i++)
         {
-            if (_queues[i].Count > 0 && _reservationAt[i] <= seconds && (best < 0 || _reservationAt[i] < _reservationAt[best]))
+            if (queues[i].Count > 0 && _reservationAt[i] <= seconds && (best < 0 || _reservationAt[i] < _reservationAt[best]))
             {
                 best = i;
             }
@@ -324,12 +347,12 @@ internal sealed class WorkScheduler
         return best;
     }
 
-    private int ChooseByWeight(double seconds, bool active)
+    private int ChooseByWeight(LinkedItems<WorkItem>[] queues, double seconds, bool active)
     {
         int best = -1;
         for (int i = 1; i < Served; i++)
         {
-            if (_queues[i].Count == 0)
+            if (queues[i].Count == 0)
             {
                 continue;
             }
@@ -366,7 +389,7 @@ internal sealed class WorkScheduler
         {
             _running.Remove(oldest);
             oldest.IsOverdue = true;
-            _runningCost -= oldest.Cost;
+            AddRunning(oldest, -oldest.Cost);
         }
     }
 
@@ -375,10 +398,10 @@ internal sealed class WorkScheduler
         if (!item.IsOverdue)
         {
             _running.Remove(item);
-            _runningCost -= item.Cost;
+            AddRunning(item, -item.Cost);
         }
 
-        Invariant.Holds(_runningCost >= 0 && (_running.Count > 0 || _runningCost == 0));
+        Invariant.Holds(_ownCost >= 0 && _forOthersCost >= 0 && (_running.Count > 0 || RunningCost == 0));
         item.Stage = WorkItem.Phase.Idle;
         item.Owner!.Remove(item);
     }

@@ -11,9 +11,11 @@ public class WorkSchedulerTests
 {
     private static readonly WorkClass[] s_background = [WorkClass.Recovery, WorkClass.Backfill, WorkClass.Scrub, WorkClass.Trim];
 
-    private sealed class Item : WorkItem
+    private sealed class Item(bool forOthers = false) : WorkItem
     {
         public int Runs;
+
+        public override bool IsForOthers => forOthers;
 
         protected internal override bool Run()
         {
@@ -241,6 +243,37 @@ public class WorkSchedulerTests
         Assert.True(owners.All(owner => owner.IsEmpty));
         Assert.Equal(TimeSpan.MaxValue, scheduler.NextAt(now));
     });
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void WhatOthersWaitForNeverWaitsForWorkThatWaitsForThem(bool clientsActive)
+    {
+        var scheduler = new WorkScheduler(WorkProfile.Balanced, 1e9);
+        var owner = new WorkOwner();
+        TimeSpan now = TimeSpan.FromSeconds(1);
+        for (int i = 0; i < 100; i++)
+        {
+            scheduler.Submit(owner, new Item(), WorkClass.Recovery, 4 << 20, now);
+        }
+
+        if (clientsActive)
+        {
+            scheduler.OnClient(4096, now);
+        }
+
+        while (scheduler.TryDispatch(now, out _))
+        {
+        }
+
+        Assert.True(scheduler.Queued(WorkClass.Recovery) > 0, "the window is full of work that waits for others");
+        var served = new Item(forOthers: true);
+        scheduler.Submit(owner, served, WorkClass.Backfill, 4 << 20, now);
+        now += TimeSpan.FromMilliseconds(20);
+        Assert.True(scheduler.TryDispatch(now, out WorkItem? next));
+        Assert.Same(served, next);
+        Assert.False(scheduler.TryDispatch(now, out _));
+    }
 
     [Fact]
     public void An_item_that_never_ends_does_not_hold_the_others_for_good()
