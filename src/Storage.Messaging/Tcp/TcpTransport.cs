@@ -110,8 +110,24 @@ public sealed class TcpTransport : ITransport
 
     internal void Warn(string message) => Warning?.Invoke(message);
 
-    private StreamListener? ListenLocally(IPEndPoint endPoint, Func<IConnection, IConnectionHandler?> accept) =>
-        LocalName(endPoint) is { } name ? new StreamListener(Loop, name, _ => new TcpConnection(this, accept), Options.Socket) : null;
+    private StreamListener? ListenLocally(IPEndPoint endPoint, Func<IConnection, IConnectionHandler?> accept)
+    {
+        if (LocalName(endPoint) is not { } name)
+        {
+            return null;
+        }
+
+        try
+        {
+            return new StreamListener(Loop, name, _ => new TcpConnection(this, accept), Options.Socket);
+        }
+        catch (IoException e)
+        {
+            // Somebody else has the name, which anybody may take. Whoever finds him there and does not trust him comes by TCP.
+            Warn($"cannot listen on the Unix socket of {endPoint}, so that all connections come over TCP: {e.Message}");
+            return null;
+        }
+    }
 
     private static IPEndPoint? TryParse(NodeAddress address)
     {

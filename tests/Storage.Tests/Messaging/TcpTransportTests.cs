@@ -19,6 +19,33 @@ public sealed class TcpTransportTests() : TransportTests(unixSockets: false);
 public sealed class LocalTransportTests() : TransportTests(unixSockets: true)
 {
     [Fact]
+    public void ANameThatSomebodyHasIsNoReasonNotToListen()
+    {
+        using var fixture = new LoopFixture();
+        using var other = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        var handler = new ScriptHandler { Opened = _ => fixture.Finished.Set() };
+        var warnings = new List<string>();
+        int port;
+        using (var free = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp))
+        {
+            free.Bind(new IPEndPoint(IPAddress.Loopback, 0));
+            port = ((IPEndPoint)free.LocalEndPoint!).Port;
+        }
+
+        other.Bind(new UnixDomainSocketEndPoint($"\0storage/127.0.0.1:{port}")); // takes no connections
+        fixture.Post(() =>
+        {
+            TcpTransport server = Transport(fixture, Osd);
+            server.Warning += warnings.Add;
+            IListener listener = server.Listen(AnyPort with { Port = port }, _ => new ScriptHandler());
+            Transport(fixture, Client).Connect(listener.Address, handler);
+        });
+        fixture.Await();
+        Assert.Equal(["opened osd.3"], handler.Trace);
+        Assert.Contains("Unix socket", Assert.Single(warnings), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void AListenerThatTakesTcpOnlyIsFoundAllTheSame()
     {
         using var fixture = new LoopFixture();
