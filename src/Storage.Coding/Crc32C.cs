@@ -13,6 +13,9 @@ namespace Storage.Coding;
 /// </remarks>
 public static partial class Crc32C
 {
+    /// <summary>Bytes of the blocks that <see cref="AppendBlock"/> appends.</summary>
+    public const int BlockBytes = 4096;
+
     private const uint Polynomial = 0x82F63B78; // reflected 0x1EDC6F41
     private const int LaneLong = 1360; // 3 lanes of a 4 KiB block: 4080 bytes, the rest goes bytewise
     private const int LaneShort = 256;
@@ -20,6 +23,7 @@ public static partial class Crc32C
     private static readonly uint[] s_byteTable = MakeByteTable();
     private static readonly uint[] s_shiftLong = MakeShiftTable(LaneLong);
     private static readonly uint[] s_shiftShort = MakeShiftTable(LaneShort);
+    private static readonly uint[] s_shiftBlock = MakeShiftTable(BlockBytes);
 
     /// <summary>Computes the checksum of <paramref name="data"/>.</summary>
     /// <param name="data">Any length, zero included.</param>
@@ -30,6 +34,12 @@ public static partial class Crc32C
         uint crc = ~seed;
         return ~(Sse42.X64.IsSupported ? Hardware(data, crc) : Software(data, crc));
     }
+
+    /// <summary>The checksum of some bytes and a block behind them, from the checksums of both; looks at no byte.</summary>
+    /// <param name="before">The checksum of the bytes before; 0 if there are none.</param>
+    /// <param name="block">The checksum of the block of <see cref="BlockBytes"/>.</param>
+    /// <returns>What <see cref="Compute"/> gives for all of them.</returns>
+    public static uint AppendBlock(uint before, uint block) => Shift(s_shiftBlock, before) ^ block;
 
     internal static uint ComputeSoftware(ReadOnlySpan<byte> data, uint seed) => ~Software(data, ~seed);
 

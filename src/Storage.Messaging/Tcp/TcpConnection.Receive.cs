@@ -191,7 +191,7 @@ internal sealed partial class TcpConnection
             return;
         }
 
-        uint computed = Crc32C.Compute(data.Span);
+        uint computed = data.ComputeChecksum();
         if (computed != header.DataChecksum)
         {
             Reject($"data of message 0x{header.Type:x} (frame {header.Sequence}) has checksum 0x{computed:x8}, not 0x{header.DataChecksum:x8}");

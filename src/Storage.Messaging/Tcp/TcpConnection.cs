@@ -324,7 +324,7 @@ internal sealed partial class TcpConnection : IConnection, IStreamHandler
         foreach (BufferSegment segment in data)
         {
             dataLength = checked(dataLength + segment.Length);
-            dataChecksum = Crc32C.Compute(segment.Span, dataChecksum);
+            dataChecksum = segment.Checksum(dataChecksum);
         }
 
         Invariant.Holds(body.Length <= FrameHeader.BodyLimit(type));

@@ -45,10 +45,10 @@ public sealed partial class DiskObjectStore
         PageBuffer? packed = null;
         if (blocks > 0)
         {
-            ReadOnlySpan<byte> data = step.Data.Span.Slice((int)(first * BlockSize - step.Offset), blocks * BlockSize);
+            BufferSegment data = step.Data.Slice((int)(first * BlockSize - step.Offset), blocks * BlockSize);
             if (_compressions.Count > 0 && _compressions.TryGetValue(step.Collection.Group.Pool, out PoolCompression algorithm))
             {
-                packed = PlanPacked(step.Collection.Group.Pool, algorithm, first, data);
+                packed = PlanPacked(step.Collection.Group.Pool, algorithm, first, data.Span);
             }
             else
             {
@@ -82,10 +82,29 @@ public sealed partial class DiskObjectStore
         }
     }
 
-    /// <summary>Gives blocks their space and checksums, as they are.</summary>
+    /// <summary>Gives blocks their space and checksums, as they are. Checksums that came with the data are not computed again.</summary>
+    private void PlanRaw(BufferSegment data)
+    {
+        int blocks = data.Length / BlockSize;
+        PlaceRaw(blocks);
+        for (int i = 0; i < blocks; i++)
+        {
+            _checksums.Add(data.Slice(i * BlockSize, BlockSize).Checksum());
+        }
+    }
+
     private void PlanRaw(ReadOnlySpan<byte> data)
     {
         int blocks = data.Length / BlockSize;
+        PlaceRaw(blocks);
+        for (int i = 0; i < blocks; i++)
+        {
+            _checksums.Add(Crc32C.Compute(data.Slice(i * BlockSize, BlockSize)));
+        }
+    }
+
+    private void PlaceRaw(int blocks)
+    {
         int left = blocks;
         while (left > 0)
         {
@@ -98,11 +117,6 @@ public sealed partial class DiskObjectStore
 
             _runs.Add(new DirectRun(start, got));
             left -= (int)got;
-        }
-
-        for (int i = 0; i < blocks; i++)
-        {
-            _checksums.Add(Crc32C.Compute(data.Slice(i * BlockSize, BlockSize)));
         }
     }
 

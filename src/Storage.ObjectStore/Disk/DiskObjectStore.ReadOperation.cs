@@ -166,6 +166,8 @@ public sealed partial class DiskObjectStore
                     return false;
                 }
 
+                _buffer.Checksums.Keep(block, checksum);
+
                 // Only what is still there: the unit may belong to nobody or somebody else by now.
                 if (MayCache && chunk.Owner is not null && chunk.Units[index] == unit && chunk.Checksums[index] == checksum)
                 {

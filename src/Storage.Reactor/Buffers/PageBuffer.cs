@@ -34,6 +34,11 @@ public sealed unsafe class PageBuffer : MemoryManager<byte>
     /// <summary>All of the memory.</summary>
     public Span<byte> Span => new(_pointer, Capacity);
 
+    /// <summary>Checksums of its blocks, as far as somebody kept them.</summary>
+    public BlockChecksums Checksums => KnownChecksums ??= new BlockChecksums(Capacity);
+
+    internal BlockChecksums? KnownChecksums { get; private set; }
+
     /// <summary>References held at the moment; for tests and assertions.</summary>
     public int References => Volatile.Read(ref _references);
 
@@ -81,6 +86,7 @@ public sealed unsafe class PageBuffer : MemoryManager<byte>
     {
         Invariant.Holds(_references == 0);
         _references = 1;
+        KnownChecksums?.Forget();
     }
 
     internal void Free()
@@ -110,6 +116,15 @@ public readonly record struct BufferSegment(PageBuffer? Buffer, int Offset, int 
 
     /// <summary>True if there are no bytes.</summary>
     public bool IsEmpty => Length == 0;
+
+    /// <summary>The CRC-32C of the bytes; blocks of which the buffer has one already are not looked at.</summary>
+    /// <param name="seed">The checksum of the bytes before, to continue it; 0 to begin.</param>
+    /// <returns>The checksum.</returns>
+    public uint Checksum(uint seed = 0) => BlockChecksums.Compute(in this, seed);
+
+    /// <summary>Computes the CRC-32C of the bytes, and keeps those of its whole blocks with the buffer. For bytes that do not change any more.</summary>
+    /// <returns>The checksum.</returns>
+    public uint ComputeChecksum() => BlockChecksums.ComputeAndKeep(in this);
 
     /// <summary>A part of this segment.</summary>
     /// <param name="offset">First byte, counted from this segment's start.</param>

@@ -27,6 +27,14 @@ public class Crc32CTests
         return Crc32C.Compute(data.AsSpan(split), Crc32C.Compute(data.AsSpan(0, split))) == Crc32C.Compute(data);
     }
 
+    [Property]
+    public bool A_block_is_appended_by_its_checksum(byte[] before, int seed)
+    {
+        var block = new byte[Crc32C.BlockBytes];
+        new Random(seed).NextBytes(block);
+        return Crc32C.AppendBlock(Crc32C.Compute(before), Crc32C.Compute(block)) == Crc32C.Compute([.. before, .. block]);
+    }
+
     [Fact]
     public void Hardware_and_table_agree_at_every_length_and_alignment()
     {

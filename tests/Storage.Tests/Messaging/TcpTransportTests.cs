@@ -139,6 +139,43 @@ public abstract class TransportTests(bool unixSockets)
     }
 
     [Fact]
+    public void DataThatChangesInTheMemoryOfWhoPassesItOnIsRefused()
+    {
+        using var fixture = new LoopFixture();
+        var warnings = new List<string>();
+        var last = new ScriptHandler();
+        fixture.Post(() =>
+        {
+            TcpTransport server = Transport(fixture, Osd), relay = Transport(fixture, Osd with { Id = 4 }), client = Transport(fixture, Client);
+            server.Warning += warning =>
+            {
+                warnings.Add(warning);
+                fixture.Finished.Set();
+            };
+            NodeAddress address = server.Listen(AnyPort, _ => last).Address;
+            IConnection onward = relay.Connect(address, new ScriptHandler());
+            var relaying = new ScriptHandler
+            {
+                Received = (IConnection _, in Message message) =>
+                {
+                    onward.Send(MessageType.Operation, message.Body, message.Data);
+                    PageBuffer kept = message.Data.Buffer!.Retain();
+                    kept.Span[70_000] ^= 4;
+                    onward.Send(MessageType.Operation, message.Body, message.Data.Slice(4096, 90_000));
+                    kept.Release();
+                },
+            };
+            PageBuffer data = fixture.Pool.Rent(100_000);
+            Random.Shared.NextBytes(data.Span);
+            client.Connect(relay.Listen(AnyPort, _ => relaying).Address, new ScriptHandler()).Send(MessageType.Operation, [7], data.Slice(0, 100_000));
+            data.Release();
+        });
+        fixture.Await();
+        Assert.Contains("checksum", Assert.Single(warnings), StringComparison.Ordinal);
+        Assert.DoesNotContain(last.Trace, line => line.StartsWith("message", StringComparison.Ordinal));
+    }
+
+    [Fact]
     public void BodiesLongerThanTheReceiveBufferArrive()
     {
         using var fixture = new LoopFixture();
