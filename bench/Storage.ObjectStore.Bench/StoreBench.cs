@@ -103,7 +103,7 @@ internal static class StoreBench
         LoopProbe.Start(loop);
         DiskObjectStore store = await OpenAsync(loop, settings);
         store.Failed += error => throw new IOException("the store failed", error);
-        store.SetCompression(Collection.Group.Pool, settings.Compression);
+        store.SetCompression(Collection.Group.Pool, new CompressionSettings(settings.Compression));
         var create = new Transaction();
         create.CreateCollection(Collection);
         store.Submit(create, null, 0);

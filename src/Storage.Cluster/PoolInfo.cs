@@ -34,14 +34,23 @@ public enum PoolCompression : byte
     /// <summary>LZ4: fast, saves less.</summary>
     Lz4 = 1,
 
-    /// <summary>Zstandard, level 1: slower, saves more.</summary>
+    /// <summary>Zstandard: slower, saves more.</summary>
     Zstd = 2,
 }
 
 /// <summary>A pool. Immutable; changes make a copy with <c>with</c>.</summary>
 public sealed record PoolInfo
 {
-    private const byte FormatVersion = 5; // 3 lacks autoscaling, 4 compression
+    private const byte FormatVersion = 6; // 3 lacks autoscaling, 4 compression, 5 its ratio and level
+
+    /// <summary>What <see cref="CompressionRequiredRatio"/> is in a new pool.</summary>
+    public const double DefaultCompressionRatio = 0.875;
+
+    /// <summary>What <see cref="CompressionLevel"/> is in a new pool.</summary>
+    public const int DefaultCompressionLevel = 1;
+
+    /// <summary>The highest <see cref="CompressionLevel"/>; those above take memory without end and gain nothing in pieces of 64 KiB.</summary>
+    public const int MostCompressionLevel = 19;
 
     /// <summary>Allocations of snapshot ids that <see cref="SnapshotAllocations"/> remembers.</summary>
     public const int MostAllocations = 32;
@@ -80,6 +89,12 @@ public sealed record PoolInfo
     /// <summary>How large writes are stored from now on; each OSD does so for itself.</summary>
     public PoolCompression Compression { get; init; }
 
+    /// <summary>The most that a compressed piece may take of what it takes plain, above 0 to 1; else it stays plain.</summary>
+    public double CompressionRequiredRatio { get; init; } = DefaultCompressionRatio;
+
+    /// <summary>Zstandard's level, 1 (fastest) to <see cref="MostCompressionLevel"/>; LZ4 has none.</summary>
+    public int CompressionLevel { get; init; } = DefaultCompressionLevel;
+
     /// <summary>CRUSH rule.</summary>
     public int RuleId { get; init; }
 
@@ -114,6 +129,14 @@ public sealed record PoolInfo
     /// <summary>Mask of the smallest power of two that holds <see cref="PgCount"/>, less one.</summary>
     public uint PgMask => Crush.CrushHash.StableModMask((uint)PgCount);
 
+    /// <summary>Whether a number can be a <see cref="CompressionRequiredRatio"/>.</summary>
+    /// <param name="ratio">The number.</param>
+    public static bool IsCompressionRatio(double ratio) => ratio is > 0 and <= 1;
+
+    /// <summary>Whether a number can be a <see cref="CompressionLevel"/>.</summary>
+    /// <param name="level">The number.</param>
+    public static bool IsCompressionLevel(int level) => level is >= 1 and <= MostCompressionLevel;
+
     internal void Encode(WireWriter writer)
     {
         writer.WriteByte(FormatVersion);
@@ -143,6 +166,8 @@ public sealed record PoolInfo
         writer.WriteByte((byte)Autoscale);
         writer.WriteInt64(BitConverter.DoubleToInt64Bits(TargetRatio));
         writer.WriteByte((byte)Compression);
+        writer.WriteInt64(BitConverter.DoubleToInt64Bits(CompressionRequiredRatio));
+        writer.WriteByte((byte)CompressionLevel);
     }
 
     internal static PoolInfo Decode(ref WireReader reader)
@@ -188,6 +213,15 @@ public sealed record PoolInfo
             if (pool.Compression > PoolCompression.Zstd)
             {
                 throw new MalformedDataException($"pool {pool.Id} has compression {(byte)pool.Compression}");
+            }
+        }
+
+        if (version >= 6)
+        {
+            pool = pool with { CompressionRequiredRatio = BitConverter.Int64BitsToDouble(reader.ReadInt64()), CompressionLevel = reader.ReadByte() };
+            if (!IsCompressionRatio(pool.CompressionRequiredRatio) || !IsCompressionLevel(pool.CompressionLevel))
+            {
+                throw new MalformedDataException($"pool {pool.Id} has compression_required_ratio {pool.CompressionRequiredRatio}, compression_level {pool.CompressionLevel}");
             }
         }
 

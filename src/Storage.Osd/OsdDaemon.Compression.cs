@@ -6,7 +6,7 @@ namespace Storage.Osd;
 // Compression is each disk's own matter: the map says per pool what the store is to do with large writes.
 public sealed partial class OsdDaemon
 {
-    private readonly Dictionary<long, PoolCompression> _compressions = []; // as the store was told
+    private readonly Dictionary<long, CompressionSettings> _compressions = []; // as the store was told
 
     private void ApplyCompression()
     {
@@ -17,10 +17,11 @@ public sealed partial class OsdDaemon
 
         foreach (PoolInfo pool in Map!.Pools)
         {
-            if (_compressions.GetValueOrDefault(pool.Id) != pool.Compression)
+            CompressionSettings settings = CompressionSettings.Of(pool);
+            if (_compressions.GetValueOrDefault(pool.Id, CompressionSettings.None) != settings)
             {
-                _compressions[pool.Id] = pool.Compression;
-                if (!store.SetCompression(pool.Id, pool.Compression))
+                _compressions[pool.Id] = settings;
+                if (!store.SetCompression(pool.Id, settings))
                 {
                     Log.CompressionMissing(_logger, pool.Name, pool.Compression);
                 }

@@ -23,6 +23,7 @@ namespace Storage.StoreSoak;
 internal sealed class SoakedStore(string folder, int seed, long memory, PoolCompression compression, WriteBackPlace place, bool check) : IStoreCompletion, IReadCompletion
 {
     private const int Depth = 24;
+    private const int Filling = 128 << 10; // bytes: the longest read that is cached
     private const ulong RacingRead = ulong.MaxValue;
     private readonly Workload _workload = new(seed);
     private readonly Lock _commandLock = new();
@@ -109,7 +110,7 @@ internal sealed class SoakedStore(string folder, int seed, long memory, PoolComp
         store.Failed += error => throw new IOException("the store failed", error);
         foreach (CollectionId collection in Workload.Collections)
         {
-            store.SetCompression(collection.Group.Pool, compression);
+            store.SetCompression(collection.Group.Pool, new CompressionSettings(compression));
         }
 
         if (Workload.Progress(store) < 0)
@@ -193,9 +194,22 @@ internal sealed class SoakedStore(string folder, int seed, long memory, PoolComp
             }
         }
 
+        Fill(store);
         if (n % 1009 == 0)
         {
             store.RequestCheckpoint();
+        }
+    }
+
+    // Reads as many clients would: the caches fill the memory target, and go on being replaced there.
+    private void Fill(DiskObjectStore store)
+    {
+        const int Reads = 6;
+        for (int i = 0; i < Reads; i++)
+        {
+            (CollectionId collection, ObjectId id, long offset) = _workload.Anywhere(_racing);
+            _reads++;
+            store.Read(collection, id, offset, Filling, this, RacingRead);
         }
     }
 

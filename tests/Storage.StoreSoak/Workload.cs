@@ -71,6 +71,10 @@ internal sealed class Workload(int seed)
         }
     }
 
+    /// <summary>A place that may hold data.</summary>
+    public (CollectionId Collection, ObjectId Id, long Offset) Anywhere(Random random) =>
+        (TransactionGenerator.Collections[random.Next(2)], _names[random.Next(Names)], random.Next(random.Next(3) == 0 ? 32 : 5) * (128L << 10));
+
     /// <summary>One number for a read's outcome; sums of these are compared.</summary>
     public static long Outcome(long n, ReadStatus status, ReadOnlySpan<byte> data) =>
         unchecked((((n * 31) + (int)status) * 1_000_003) + data.Length + ((long)Crc32C.Compute(data) << 20));

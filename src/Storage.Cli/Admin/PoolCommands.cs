@@ -111,7 +111,7 @@ internal static class PoolCommands
     private static Verb Set()
     {
         var name = new Argument<string>("POOL") { Description = "The pool." };
-        var key = new Argument<string>("KEY") { Description = "size, min_size, pg_num, pg_autoscale_mode, target_size_ratio, compression, rule, quota_bytes, quota_objects, application or name." };
+        var key = new Argument<string>("KEY") { Description = "size, min_size, pg_num, pg_autoscale_mode, target_size_ratio, compression, compression_required_ratio, compression_level, rule, quota_bytes, quota_objects, application or name." };
         var value = new Argument<string>("VALUE") { Description = "The new value." };
         var sure = new Option<bool>("--yes-i-really-mean-it") { Description = "Confirm a value that may cost data: size 1, min_size 1." };
         return new Verb("set", "Changes one setting of a pool.", "storage pool set vms size 3", "storage pool set vms quota_bytes 1099511627776", "storage pool set vms compression lz4") { name, key, value, sure }.Does(async (run, cancellation) =>

@@ -190,6 +190,13 @@ internal sealed partial class AdminChanges
                         _ => throw new RpcException(StatusCode.InvalidArgument, $"{key} is none, lz4 or zstd, not '{value}'"),
                     },
                 };
+            case "compression_required_ratio":
+                return double.TryParse(value, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out double required) && PoolInfo.IsCompressionRatio(required)
+                    ? pool with { CompressionRequiredRatio = required }
+                    : throw new RpcException(
+                        StatusCode.InvalidArgument, $"{key} is the most that a compressed piece may take of the plain one, above 0 to 1 (default {PoolInfo.DefaultCompressionRatio}), not '{value}'");
+            case "compression_level":
+                return pool with { CompressionLevel = Number(key, value, 1, PoolInfo.MostCompressionLevel) };
             case "pgp_num":
                 int placed = Number(key, value, 1, pool.PgCount);
                 return placed >= pool.EffectivePlacedPgCount
@@ -212,7 +219,7 @@ internal sealed partial class AdminChanges
             default:
                 throw new RpcException(
                     StatusCode.InvalidArgument,
-                    $"'{key}' is no setting of a pool; there are size, min_size, pg_num, pgp_num, pg_autoscale_mode, target_size_ratio, compression, rule, quota_bytes, quota_objects, application, name");
+                    $"'{key}' is no setting of a pool; there are size, min_size, pg_num, pgp_num, pg_autoscale_mode, target_size_ratio, compression, compression_required_ratio, compression_level, rule, quota_bytes, quota_objects, application, name");
         }
     }
 

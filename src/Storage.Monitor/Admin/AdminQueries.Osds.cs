@@ -196,6 +196,8 @@ internal sealed partial class AdminQueries
                 RemovedSnapshots = pool.RemovedSnapshots.Count,
                 SnapshotBarrier = pool.SnapshotBarrier,
                 Compression = pool.Compression switch { PoolCompression.Lz4 => "lz4", PoolCompression.Zstd => "zstd", _ => "none" },
+                CompressionRequiredRatio = pool.CompressionRequiredRatio,
+                CompressionLevel = (uint)pool.CompressionLevel,
                 CompressedOriginalBytes = (ulong)original,
                 CompressedBytes = (ulong)stored,
             });

@@ -33,8 +33,8 @@ internal sealed class Blob(long pool, PoolCompression algorithm, int blocks, int
 
     public ReadOnlySpan<uint> Checksums => checksums;
 
-    /// <summary>The most units that so many blocks may take compressed: an eighth, and at least one unit, must be saved.</summary>
-    public static int MostUnits(int blocks) => blocks * 7 / 8;
+    /// <summary>The most units that so many blocks may take compressed; at least one must be saved.</summary>
+    public static int MostUnits(int blocks, double ratio) => Math.Min((int)(blocks * ratio), blocks - 1);
 
     public bool HasChecksums(ReadOnlySpan<byte> stored)
     {

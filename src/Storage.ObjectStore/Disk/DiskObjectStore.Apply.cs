@@ -252,6 +252,14 @@ public sealed partial class DiskObjectStore
                 MarkDirty(chunk);
             }
         }
+
+        if (direct.Job is { } job)
+        {
+            for (long chunk = direct.FirstBlock / Chunk.Blocks; chunk <= (direct.FirstBlock + done - 1) / Chunk.Blocks; chunk++)
+            {
+                job.Chunks.Add(GetChunk(onode, (int)chunk, create: false)!);
+            }
+        }
     }
 
     private void Lengthen(Onode onode, long offset, long length)

@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using System.Runtime.InteropServices;
 using Storage.Coding;
 using Storage.ObjectStore.Device;
 using Storage.ObjectStore.Metadata;
@@ -160,10 +159,7 @@ public sealed partial class DiskObjectStore
 
     private void DatabaseLoop()
     {
-        // Checkpoints have time; commits on the loop's thread have not.
-        const int CallingThread = 0;
-        const int Nice = 5;
-        _ = SetPriority(0, CallingThread, Nice);
+        NativeThread.YieldToLoops();
         foreach (MetadataChanges changes in _databaseWork!.GetConsumingEnumerable())
         {
             IOException? error = WriteDatabase(changes);
@@ -260,9 +256,6 @@ public sealed partial class DiskObjectStore
         RequestCheckpoint();
         return task;
     }
-
-    [LibraryImport("libc", EntryPoint = "setpriority")]
-    private static partial int SetPriority(int which, int who, int priority);
 
     private sealed class FlushCompletion(DiskObjectStore store) : BlockCompletion
     {

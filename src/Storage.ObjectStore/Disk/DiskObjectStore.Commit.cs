@@ -75,7 +75,8 @@ public sealed partial class DiskObjectStore
         System.Buffers.Binary.BinaryPrimitives.WriteInt32LittleEndian(space[4..], dataLength);
         _meta.WrittenSpan.CopyTo(space[TransactionHeader..]);
         CopyInlineData(transaction, space[(TransactionHeader + metaLength)..]);
-        var cursor = new ApplyCursor(batch, batch.Length + TransactionHeader + metaLength, System.Runtime.InteropServices.CollectionsMarshal.AsSpan(_directs));
+        int recordAt = batch.Length + TransactionHeader;
+        var cursor = new ApplyCursor(batch, recordAt + metaLength, System.Runtime.InteropServices.CollectionsMarshal.AsSpan(_directs));
         batch.Length += TransactionHeader + metaLength + dataLength;
         batch.Waiting.Add((completion, token));
         foreach (ref readonly TransactionStep step in transaction.Steps)
@@ -84,7 +85,7 @@ public sealed partial class DiskObjectStore
         }
 
         DissolveThinned();
-        StartDirectWrites(transaction, batch);
+        StartDirectWrites(transaction, batch, recordAt);
         SchedulePump();
         if (IsWorthReclaiming())
         {

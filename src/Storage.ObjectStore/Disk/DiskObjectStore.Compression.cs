@@ -6,125 +6,40 @@ using Storage.Reactor;
 
 namespace Storage.ObjectStore.Disk;
 
-// Compression: large writes are cut at 64 KiB of the object, and each part that saves enough goes to the disk as a blob. What is written over
-// later leaves the blob block by block; a blob is dissolved once what is left of it would take less room as it is.
+// Blobs: parts of large writes that lie compressed. What is written over later leaves the blob block by block; a blob is dissolved once what is
+// left of it would take less room as it is.
 public sealed partial class DiskObjectStore : ICompressingStore
 {
-    private const int Patience = 4; // parts of a write without success, before the rest of it is taken as it is
-    private readonly Dictionary<long, PoolCompression> _compressions = []; // pools that have any
+    private readonly Dictionary<long, CompressionSettings> _compressions = []; // pools that have any
     private readonly Dictionary<long, CompressionFigures> _compressed = [];
     private readonly List<ChunkBlob> _loadedBlobs = [];
     private readonly List<Chunk> _thinned = []; // chunks with blobs that lost blocks in this transaction
     private readonly HashSet<PoolCompression> _algorithmsFound = []; // by the mount
-    private readonly Packer _packer = new();
-    private byte[]? _unpacked;
+    private readonly Packer _packer = new(); // for what is too little to be worth a thread's while
+    private readonly byte[] _unpacked = new byte[Blob.MostBlocks * BlockSize];
 
     /// <inheritdoc/>
     public IReadOnlyDictionary<long, CompressionFigures> Compression => _compressed;
 
     /// <inheritdoc/>
-    public bool SetCompression(long pool, PoolCompression algorithm)
+    public bool SetCompression(long pool, CompressionSettings settings)
     {
-        bool available = Packer.IsAvailable(algorithm);
-        if (algorithm == PoolCompression.None || !available)
+        if (settings.Algorithm != PoolCompression.None && (!PoolInfo.IsCompressionRatio(settings.RequiredRatio) || !PoolInfo.IsCompressionLevel(settings.Level)))
+        {
+            throw new ArgumentOutOfRangeException(nameof(settings), settings, $"the ratio is above 0 to 1, the level 1 to {PoolInfo.MostCompressionLevel}");
+        }
+
+        bool available = Packer.IsAvailable(settings.Algorithm);
+        if (settings.Algorithm == PoolCompression.None || !available)
         {
             _compressions.Remove(pool);
         }
         else
         {
-            _compressions[pool] = algorithm;
+            _compressions[pool] = settings;
         }
 
         return available;
-    }
-
-    /// <summary>Gives blocks their space, compressed where that saves enough.</summary>
-    /// <returns>The compressed bytes; null if nothing was compressed.</returns>
-    private PageBuffer? PlanPacked(long pool, PoolCompression algorithm, long firstBlock, ReadOnlySpan<byte> data)
-    {
-        PageBuffer packed = _pool.Rent(data.Length);
-        int packedAt = 0;
-        int failures = 0;
-        int rawFrom = 0; // blocks from there on wait to be taken as they are
-        int blocks = data.Length / BlockSize;
-        try
-        {
-            int part;
-            for (int at = 0; at < blocks && failures < Patience; at += part)
-            {
-                part = (int)Math.Min(Blob.MostBlocks - ((firstBlock + at) % Blob.MostBlocks), blocks - at);
-                if (part < Blob.LeastBlocks)
-                {
-                    continue;
-                }
-
-                if (TryPack(pool, algorithm, data.Slice(at * BlockSize, part * BlockSize), packed.Span[packedAt..]) is not { } blob)
-                {
-                    failures++;
-                    continue;
-                }
-
-                if (at > rawFrom)
-                {
-                    PlanRaw(data[(rawFrom * BlockSize)..(at * BlockSize)]);
-                }
-
-                _runs.Add(new DirectRun(blob.Unit, (uint)blob.Units, blob, packedAt));
-                packedAt += blob.Units * BlockSize;
-                rawFrom = at + part;
-                failures = 0;
-            }
-
-            if (rawFrom < blocks)
-            {
-                PlanRaw(data[(rawFrom * BlockSize)..]);
-            }
-        }
-        catch
-        {
-            packed.Release();
-            throw;
-        }
-
-        if (packedAt == 0)
-        {
-            packed.Release();
-            return null;
-        }
-
-        return packed;
-    }
-
-    private Blob? TryPack(long pool, PoolCompression algorithm, ReadOnlySpan<byte> source, Span<byte> target)
-    {
-        int blocks = source.Length / BlockSize;
-        int length = _packer.Pack(algorithm, source, target[..(Blob.MostUnits(blocks) * BlockSize)]);
-        if (length == 0)
-        {
-            return null;
-        }
-
-        int units = (length + BlockSize - 1) / BlockSize;
-        uint got = _space.Allocate((uint)units, out uint start);
-        if (got < units)
-        {
-            // No room in one piece here: smaller pieces are for blocks as they are.
-            for (uint i = 0; i < got; i++)
-            {
-                _space.Free(start + i);
-            }
-
-            return null;
-        }
-
-        target[length..(units * BlockSize)].Clear();
-        uint[] checksums = new uint[units];
-        for (int i = 0; i < units; i++)
-        {
-            checksums[i] = Crc32C.Compute(target.Slice(i * BlockSize, BlockSize));
-        }
-
-        return new Blob(pool, algorithm, blocks, length, start, checksums);
     }
 
     /// <summary>Makes blocks of an object those of a new blob, whose first reference is taken over.</summary>
@@ -299,27 +214,9 @@ public sealed partial class DiskObjectStore : ICompressingStore
     /// <returns>False if it is damaged.</returns>
     private bool TryUnpack(Blob blob, ReadOnlySpan<byte> stored, out ReadOnlySpan<byte> content)
     {
-        _unpacked ??= new byte[Blob.MostBlocks * BlockSize];
         Span<byte> target = _unpacked.AsSpan(0, blob.Blocks * BlockSize);
         content = target;
         return blob.HasChecksums(stored) && _packer.Unpack(blob.Algorithm, stored[..blob.Length], target);
-    }
-
-    /// <summary>Verifies and decompresses some blocks of a blob.</summary>
-    private bool TryUnpack(Blob blob, ReadOnlySpan<byte> stored, int firstBlock, Span<byte> target)
-    {
-        if (target.Length == blob.Blocks * BlockSize)
-        {
-            return blob.HasChecksums(stored) && _packer.Unpack(blob.Algorithm, stored[..blob.Length], target);
-        }
-
-        if (!TryUnpack(blob, stored, out ReadOnlySpan<byte> content))
-        {
-            return false;
-        }
-
-        content.Slice(firstBlock * BlockSize, target.Length).CopyTo(target);
-        return true;
     }
 
     private bool TryCopyCached(Blob blob, Span<byte> stored)

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Storage.Cluster;
 using Storage.Coding;
 using Storage.ObjectStore.Device;
@@ -11,8 +12,8 @@ namespace Storage.ObjectStore.Disk;
 /// <param name="RunStart">Its first run.</param>
 /// <param name="RunCount">Its runs.</param>
 /// <param name="ChecksumStart">The checksum of its first block that is not compressed.</param>
-/// <param name="Packed">What its blobs are, one behind the other; null if it has none. Lives until the writes are started.</param>
-internal readonly record struct DirectWrite(long FirstBlock, int Blocks, int RunStart, int RunCount, int ChecksumStart, PageBuffer? Packed = null);
+/// <param name="Job">Its compression, which begins once the transaction is applied; null if it stays plain.</param>
+internal readonly record struct DirectWrite(long FirstBlock, int Blocks, int RunStart, int RunCount, int ChecksumStart, PackJob? Job = null);
 
 /// <summary>Units one behind the other: as many blocks, or one blob.</summary>
 /// <param name="Start">The first unit.</param>
@@ -28,8 +29,10 @@ internal readonly record struct DirectRun(uint Start, uint Count, Blob? Blob = n
 // Large writes: they go to free space before the batch that tells of them.
 public sealed partial class DiskObjectStore
 {
-    // In the journal, beside the number of blocks: runs say whether they are blobs.
+    // In the journal, beside the number of blocks: runs say whether they are blobs, and take less than the room whose length stands before them.
     private const int HasBlobs = 1 << 30;
+    private const int HasRoom = 1 << 29;
+
     private int DirectRange(in TransactionStep step, out long first)
     {
         first = (step.Offset + BlockSize - 1) / BlockSize;
@@ -42,43 +45,46 @@ public sealed partial class DiskObjectStore
         int blocks = DirectRange(in step, out long first);
         int runStart = _runs.Count;
         int checksumStart = _checksums.Count;
-        PageBuffer? packed = null;
-        if (blocks > 0)
+        PackJob? job = null;
+        if (blocks == 0)
         {
-            BufferSegment data = step.Data.Slice((int)(first * BlockSize - step.Offset), blocks * BlockSize);
-            if (_compressions.Count > 0 && _compressions.TryGetValue(step.Collection.Group.Pool, out PoolCompression algorithm))
+            _meta.WriteInt32(0);
+        }
+        else
+        {
+            PlanRaw(step.Data.Slice((int)(first * BlockSize - step.Offset), blocks * BlockSize));
+            if (_compressions.Count > 0 && PackJob.HasParts(first, blocks) && _compressions.TryGetValue(step.Collection.Group.Pool, out CompressionSettings settings))
             {
-                packed = PlanPacked(step.Collection.Group.Pool, algorithm, first, data.Span);
+                job = PlanPacked(step.Collection.Group.Pool, settings, first, blocks, runStart, checksumStart);
             }
             else
             {
-                PlanRaw(data);
+                _meta.WriteInt32(blocks);
+                WriteRuns(_meta, first, CollectionsMarshal.AsSpan(_runs)[runStart..], CollectionsMarshal.AsSpan(_checksums)[checksumStart..], mayBeBlobs: false);
             }
         }
 
-        _directs.Add(new DirectWrite(first, blocks, runStart, _runs.Count - runStart, checksumStart, packed));
-        _meta.WriteInt32(packed is null ? blocks : blocks | HasBlobs);
-        if (blocks == 0)
-        {
-            return;
-        }
+        _directs.Add(new DirectWrite(first, blocks, runStart, _runs.Count - runStart, checksumStart, job));
+    }
 
-        _meta.WriteInt64(first);
-        _meta.WriteInt32(_runs.Count - runStart);
-        for (int i = runStart; i < _runs.Count; i++)
+    private static void WriteRuns(WireWriter meta, long first, ReadOnlySpan<DirectRun> runs, ReadOnlySpan<uint> checksums, bool mayBeBlobs)
+    {
+        meta.WriteInt64(first);
+        meta.WriteInt32(runs.Length);
+        foreach (ref readonly DirectRun run in runs)
         {
-            _meta.WriteUInt32(_runs[i].Start);
-            _meta.WriteUInt32(_runs[i].Count);
-            if (packed is not null)
+            meta.WriteUInt32(run.Start);
+            meta.WriteUInt32(run.Count);
+            if (mayBeBlobs)
             {
-                _meta.WriteBoolean(_runs[i].Blob is not null);
-                _runs[i].Blob?.Write(_meta);
+                meta.WriteBoolean(run.Blob is not null);
+                run.Blob?.Write(meta);
             }
         }
 
-        for (int i = checksumStart; i < _checksums.Count; i++)
+        foreach (uint checksum in checksums)
         {
-            _meta.WriteUInt32(_checksums[i]);
+            meta.WriteUInt32(checksum);
         }
     }
 
@@ -90,16 +96,6 @@ public sealed partial class DiskObjectStore
         for (int i = 0; i < blocks; i++)
         {
             _checksums.Add(data.Slice(i * BlockSize, BlockSize).Checksum());
-        }
-    }
-
-    private void PlanRaw(ReadOnlySpan<byte> data)
-    {
-        int blocks = data.Length / BlockSize;
-        PlaceRaw(blocks);
-        for (int i = 0; i < blocks; i++)
-        {
-            _checksums.Add(Crc32C.Compute(data.Slice(i * BlockSize, BlockSize)));
         }
     }
 
@@ -131,15 +127,10 @@ public sealed partial class DiskObjectStore
         }
 
         _runs.Clear();
-        foreach (DirectWrite direct in _directs)
-        {
-            direct.Packed?.Release();
-        }
-
         _directs.Clear();
     }
 
-    private void StartDirectWrites(Transaction transaction, JournalBatch batch)
+    private void StartDirectWrites(Transaction transaction, JournalBatch batch, int recordAt)
     {
         int write = 0;
         foreach (ref readonly TransactionStep step in transaction.Steps)
@@ -164,33 +155,45 @@ public sealed partial class DiskObjectStore
                 data = aligned.Slice(0, data.Length);
             }
 
-            int at = 0;
-            for (int r = 0; r < direct.RunCount; r++)
+            ReadOnlySpan<DirectRun> runs = CollectionsMarshal.AsSpan(_runs).Slice(direct.RunStart, direct.RunCount);
+            if (direct.Job is null)
             {
-                DirectRun run = _runs[direct.RunStart + r];
-                if (run.Blob is null)
-                {
-                    int bytes = (int)run.Count * BlockSize;
-                    StartDirectWrite(batch, run.Start, run.Count, data.Slice(at, bytes));
-                    at += bytes;
-                    continue;
-                }
-
-                // Blobs that lie one behind the other go out as one.
-                uint count = run.Count;
-                at += run.Blocks * BlockSize;
-                while (r + 1 < direct.RunCount && _runs[direct.RunStart + r + 1] is { Blob: not null } next && next.Start == run.Start + count)
-                {
-                    count += next.Count;
-                    at += next.Blocks * BlockSize;
-                    r++;
-                }
-
-                StartDirectWrite(batch, run.Start, count, direct.Packed!.Slice(run.PackedAt, (int)count * BlockSize));
+                StartDirectWrites(batch, runs, data, null);
+            }
+            else
+            {
+                StartPacking(direct.Job, batch, recordAt, data, runs, CollectionsMarshal.AsSpan(_checksums).Slice(direct.ChecksumStart, direct.Blocks));
             }
 
-            direct.Packed?.Release();
             aligned?.Release();
+        }
+    }
+
+    private void StartDirectWrites(JournalBatch batch, ReadOnlySpan<DirectRun> runs, BufferSegment data, PageBuffer? packed)
+    {
+        int at = 0;
+        for (int r = 0; r < runs.Length; r++)
+        {
+            DirectRun run = runs[r];
+            if (run.Blob is null)
+            {
+                int bytes = (int)run.Count * BlockSize;
+                StartDirectWrite(batch, run.Start, run.Count, data.Slice(at, bytes));
+                at += bytes;
+                continue;
+            }
+
+            // Blobs that lie one behind the other go out as one.
+            uint count = run.Count;
+            at += run.Blocks * BlockSize;
+            while (r + 1 < runs.Length && runs[r + 1] is { Blob: not null } next && next.Start == run.Start + count && next.PackedAt == run.PackedAt + ((int)count * BlockSize))
+            {
+                count += next.Count;
+                at += next.Blocks * BlockSize;
+                r++;
+            }
+
+            StartDirectWrite(batch, run.Start, count, packed!.Slice(run.PackedAt, (int)count * BlockSize));
         }
     }
 

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Storage.Coding;
+using Storage.ObjectStore.Compression;
 using Storage.ObjectStore.Device;
 using Storage.Reactor;
 
@@ -9,8 +10,10 @@ namespace Storage.ObjectStore.Disk;
 public sealed partial class DiskObjectStore
 {
     /// <summary>One read under way. Pooled; one disk operation per run of units that lie one after the other.</summary>
-    private sealed class ReadOperation(DiskObjectStore store) : BlockCompletion
+    private sealed class ReadOperation(DiskObjectStore store) : BlockCompletion, IPackWork
     {
+        private const int MostBlobsOnLoop = 2; // to decompress: more would keep others waiting
+        private static readonly Action<object?> s_unpacked = static state => ((ReadOperation)state!).Finish();
         private readonly List<(int Block, Chunk Chunk, int Index, uint Unit, uint Checksum)> _expected = [];
         private readonly DiskPatches _patches = new(store);
         private readonly List<(int Block, uint Unit, int Count)> _reads = [];
@@ -25,6 +28,7 @@ public sealed partial class DiskObjectStore
         private long _got;
         private int _error;
         private long _period;
+        private bool _matches;
 
         public void Begin(PageBuffer buffer, int within, int length, IReadCompletion completion, ulong token, long period)
         {
@@ -134,8 +138,56 @@ public sealed partial class DiskObjectStore
 
         private void End()
         {
-            bool matches = _patches.Apply(_buffer!.Span, null) & Verify() & Unpack();
-            ReadStatus status = _error != 0 || _got != _wanted ? ReadStatus.IoError : matches ? ReadStatus.Ok : ReadStatus.ChecksumMismatch;
+            _matches = _patches.Apply(_buffer!.Span, null) & Verify();
+            if (_blobs.Count <= MostBlobsOnLoop)
+            {
+                Run(store._packer);
+                Finish();
+            }
+            else if (store._options.InlineCompression)
+            {
+                Run(store._packer);
+                store._loop.Post(s_unpacked, this);
+            }
+            else
+            {
+                PackThreads.Shared.Add(this, 1);
+                return; // the thread posts it back
+            }
+        }
+
+        void IPackWork.Run(Packer packer)
+        {
+            Run(packer);
+            store._loop.Post(s_unpacked, this);
+        }
+
+        // Perhaps on another thread: touches nothing of the store.
+        private void Run(Packer packer)
+        {
+            foreach (ref BlobRead read in CollectionsMarshal.AsSpan(_blobs))
+            {
+                Span<byte> target = _buffer!.Span.Slice(read.Block * BlockSize, read.Count * BlockSize);
+                ReadOnlySpan<byte> stored = read.Page.Span[..(read.Blob.Units * BlockSize)];
+                _matches = _matches && read.Blob.HasChecksums(stored)
+                    && packer.UnpackPart(read.Blob.Algorithm, stored[..read.Blob.Length], read.Blob.Blocks * BlockSize, read.Source * BlockSize, target);
+            }
+        }
+
+        private void Finish()
+        {
+            foreach (ref readonly BlobRead read in CollectionsMarshal.AsSpan(_blobs))
+            {
+                // As in Verify: only what is still there.
+                if (_matches && MayCache && !read.WasCached && !store._closed && read.Chunk.Owner is not null && read.Chunk.RefersTo(read.Blob))
+                {
+                    store.AddToCache(read.Blob, read.Page.Span[..(read.Blob.Units * BlockSize)]);
+                }
+
+                read.Page.Release();
+            }
+
+            ReadStatus status = _error != 0 || _got != _wanted ? ReadStatus.IoError : _matches ? ReadStatus.Ok : ReadStatus.ChecksumMismatch;
             _expected.Clear();
             _blobs.Clear();
             PageBuffer buffer = _buffer!;
@@ -176,32 +228,6 @@ public sealed partial class DiskObjectStore
             }
 
             return true;
-        }
-
-        private bool Unpack()
-        {
-            bool good = true;
-            foreach (ref readonly BlobRead read in CollectionsMarshal.AsSpan(_blobs))
-            {
-                Span<byte> target = _buffer!.Span.Slice(read.Block * BlockSize, read.Count * BlockSize);
-                ReadOnlySpan<byte> stored = read.Page.Span[..(read.Blob.Units * BlockSize)];
-                if (good && store.TryUnpack(read.Blob, stored, read.Source, target))
-                {
-                    // As in Verify: only what is still there.
-                    if (MayCache && !read.WasCached && read.Chunk.Owner is not null && read.Chunk.RefersTo(read.Blob))
-                    {
-                        store.AddToCache(read.Blob, stored);
-                    }
-                }
-                else
-                {
-                    good = false;
-                }
-
-                read.Page.Release();
-            }
-
-            return good;
         }
 
         private struct BlobRead

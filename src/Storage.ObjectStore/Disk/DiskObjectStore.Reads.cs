@@ -174,7 +174,7 @@ public sealed partial class DiskObjectStore
             return;
         }
 
-        if (_directInFlight.Count > 0 && TouchesDirectInFlight(onode, offset, length))
+        if (_directInFlight.Count + _packing.Count > 0 && TouchesDirectInFlight(onode, offset, length))
         {
             _waitingReads.Enqueue(new WaitingRead(collection, id, offset, length, completion, token));
             return;
@@ -268,7 +268,7 @@ public sealed partial class DiskObjectStore
             }
         }
 
-        return false;
+        return IsBeingPacked(unit);
     }
 
     private void RetryWaitingReads()

@@ -224,13 +224,25 @@ public sealed partial class DiskObjectStore
     {
         int blocks = reader.ReadInt32();
         bool packed = (blocks & HasBlobs) != 0;
-        blocks &= ~HasBlobs;
+        bool hasRoom = (blocks & HasRoom) != 0;
+        blocks &= ~(HasBlobs | HasRoom);
         if (blocks == 0)
         {
             _directs.Add(default);
-            return;
         }
+        else if (hasRoom)
+        {
+            var room = new WireReader(reader.ReadBytes());
+            ReadRuns(ref room, blocks, packed);
+        }
+        else
+        {
+            ReadRuns(ref reader, blocks, packed);
+        }
+    }
 
+    private void ReadRuns(ref WireReader reader, int blocks, bool packed)
+    {
         long first = reader.ReadInt64();
         int runs = reader.ReadCount(8);
         _directs.Add(new DirectWrite(first, blocks, _runs.Count, runs, _checksums.Count));

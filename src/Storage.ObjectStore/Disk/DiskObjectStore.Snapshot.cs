@@ -27,6 +27,7 @@ public sealed partial class DiskObjectStore
             CloseOpenBatch();
         }
 
+        FixPacking();
         _changes = new MetadataChanges(_pool);
         (long tail, ulong tailSequence) = FindTail();
         _checkpointState = new StoreState(_super.Store, _lastTransaction, _lastNumber, _epoch, _epochStart, tail, tailSequence);

@@ -10,6 +10,7 @@ namespace Storage.ObjectStore.Disk;
 public sealed partial class DiskObjectStore
 {
     private const int WriteBackBlocks = 64;
+    private const int BlobWork = 8; // a blob that has to be decompressed for a block takes about as long as so many others
     private const int WriteBackDepth = 2;
     private readonly List<(Chunk Chunk, int Block)> _candidates = new(WriteBackBlocks);
     private List<Chunk> _collecting = [];
@@ -86,7 +87,8 @@ public sealed partial class DiskObjectStore
     private void CollectCandidates(int limit)
     {
         _candidates.Clear();
-        while (_nextChunk < _collecting.Count && _candidates.Count < limit)
+        int work = 0;
+        while (_nextChunk < _collecting.Count && work < limit)
         {
             Chunk chunk = _collecting[_nextChunk];
             if (chunk.Owner is null || chunk.OverlayMask == 0)
@@ -96,7 +98,7 @@ public sealed partial class DiskObjectStore
                 continue;
             }
 
-            while (_nextBlock < Chunk.Blocks && _candidates.Count < limit)
+            while (_nextBlock < Chunk.Blocks && work < limit)
             {
                 ulong rest = chunk.OverlayMask >> _nextBlock;
                 if (rest == 0)
@@ -110,6 +112,7 @@ public sealed partial class DiskObjectStore
                 if (overlay.Version <= _writeBackVersion && IsSettled(overlay))
                 {
                     _candidates.Add((chunk, _nextBlock));
+                    work += overlay.IsInBlob ? BlobWork : 1;
                 }
 
                 _nextBlock++;

@@ -54,6 +54,8 @@ public sealed partial class DiskObjectStore : IObjectStore, IStoreView, IDisposa
         _journalCompletion = new JournalCompletion(this);
         _pump = _ => Pump();
         _forgetSegment = Forget;
+        _packed = job => EndPacking((PackJob)job!);
+        _packInline = job => PackInline((PackJob)job!);
         _open = new JournalBatch(_pool.Rent(StagingBytes));
         StartMemory();
     }

@@ -46,6 +46,9 @@ public sealed record DiskStoreOptions
     /// <summary>Write checkpoints on the loop's thread instead of one of their own; for tests.</summary>
     public bool InlineCheckpoints { get; init; }
 
+    /// <summary>Compress and decompress on the loop's thread, a part at a time, instead of on others; for tests.</summary>
+    public bool InlineCompression { get; init; }
+
     /// <summary>Let the database compact by itself; off where a test copies its files while it is open.</summary>
     internal bool DatabaseCompaction { get; init; } = true;
 

@@ -213,6 +213,23 @@ internal sealed class OverlayBlock
         }
     }
 
+    /// <summary>True if a part of the block lies compressed.</summary>
+    public bool IsInBlob
+    {
+        get
+        {
+            foreach (ref readonly Piece piece in Pieces)
+            {
+                if (piece.Kind == PieceKind.Blob)
+                {
+                    return true;
+                }
+            }
+
+            return false;
+        }
+    }
+
     public ref Piece this[int index] => ref _pieces[index];
 
     public ReadOnlySpan<Piece> Pieces => _pieces.AsSpan(0, Count);

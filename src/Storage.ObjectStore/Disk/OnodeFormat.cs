@@ -61,7 +61,8 @@ internal readonly record struct StoreState(
     ulong TailSequence)
 {
     // 2: collections have logs, which a build that knows only 1 would lose. 3: block maps and the journal may tell of compressed data.
-    private const byte Version = 3;
+    // 4: in the journal, room is left over where compressed data was made after its transaction.
+    private const byte Version = 4;
 
     public void Write(WireWriter writer)
     {

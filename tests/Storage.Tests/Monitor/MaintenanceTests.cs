@@ -317,6 +317,25 @@ public class MaintenanceTests
     }
 
     [Fact]
+    public void CompressionOfPoolsHasARatioAndALevel()
+    {
+        var core = new CoreHarness(osds: 3);
+        core.Admin("PoolCreate", new PoolCreateRequest { Name = "p", PgNum = 4 });
+        Assert.Equal((0.875, 1), (core.Map.FindPool("p")!.CompressionRequiredRatio, core.Map.FindPool("p")!.CompressionLevel));
+        core.Admin("PoolSet", new PoolSetRequest { Name = "p", Key = "compression", Value = "zstd" });
+        core.Admin("PoolSet", new PoolSetRequest { Name = "p", Key = "compression_required_ratio", Value = "0.7" });
+        core.Admin("PoolSet", new PoolSetRequest { Name = "p", Key = "compression_level", Value = "19" });
+        Storage.Cluster.PoolInfo pool = ClusterMap.Decode(core.Map.Encode()).FindPool("p")!;
+        Assert.Equal((PoolCompression.Zstd, 0.7, 19), (pool.Compression, pool.CompressionRequiredRatio, pool.CompressionLevel));
+        foreach ((string key, string value) in new[] { ("compression_required_ratio", "0"), ("compression_required_ratio", "1.1"), ("compression_required_ratio", "much"), ("compression_level", "0"), ("compression_level", "20") })
+        {
+            RpcStatus refused = core.Admin("PoolSet", new PoolSetRequest { Name = "p", Key = key, Value = value }).Status;
+            Assert.Equal(StatusCode.InvalidArgument, refused.Code);
+            Assert.Contains(" 1", refused.Message, StringComparison.Ordinal); // the range
+        }
+    }
+
+    [Fact]
     public void FewerCopiesThanTwoHaveToBeConfirmed()
     {
         var core = new CoreHarness(osds: 3);

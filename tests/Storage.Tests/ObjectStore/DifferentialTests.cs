@@ -18,6 +18,9 @@ public sealed class DifferentialTests
     [InlineData(6, PoolCompression.Zstd)]
     [InlineData(7, PoolCompression.Lz4)]
     [InlineData(8, PoolCompression.Zstd)]
+    [InlineData(9, PoolCompression.Lz4)]
+    [InlineData(10, PoolCompression.Lz4)]
+    [InlineData(11, PoolCompression.Zstd)]
     public void MemoryAndDiskStoreAgreeAcrossRemountsAndCrashes(int seed, PoolCompression compression)
     {
         var random = new Random(seed);

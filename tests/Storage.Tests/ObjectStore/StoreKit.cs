@@ -13,7 +13,7 @@ internal sealed class StoreKit : IDisposable
 {
     public const int DiskBytes = 24 << 20;
 
-    public StoreKit(DiskStoreOptions? options = null, WriteBackPlace place = WriteBackPlace.Adaptive, bool discard = false)
+    public StoreKit(DiskStoreOptions? options = null, WriteBackPlace place = WriteBackPlace.Adaptive, bool discard = false, bool threads = false)
     {
         Pool = new BufferPool(trace: true);
         Options = (options ?? new DiskStoreOptions { CheckpointInterval = TimeSpan.Zero, JournalBytes = 1 << 20, DirectWriteBytes = 16 << 10, CheckpointBytes = 256 << 10 }) with
@@ -22,6 +22,7 @@ internal sealed class StoreKit : IDisposable
             WriteBackPlace = place,
             Discard = discard,
             InlineCheckpoints = true,
+            InlineCompression = !threads,
             DatabaseCompaction = false,
             DatabaseCacheBytes = 1 << 20,
         };
@@ -52,13 +53,17 @@ internal sealed class StoreKit : IDisposable
     {
         Device = new RecordingBlockDevice(Loop, Image, record);
         DiskObjectStore store = Loop.Run(() => DiskObjectStore.OpenAsync(Loop, Device, Path.Combine(Directory, "db"), Options), TimeSpan.FromMinutes(1));
-        Assert.True(store.SetCompression(1, Compression));
+        Assert.True(store.SetCompression(1, new CompressionSettings(Compression)));
         return store;
     }
 
     public void Close(DiskObjectStore store) => Loop.Run(store.CloseAsync, TimeSpan.FromMinutes(1));
 
     public void Settle() => Loop.RunFor(TimeSpan.FromSeconds(5));
+
+    /// <summary>Runs until something holds that other threads may have a part in.</summary>
+    public bool RunUntil(Func<bool> condition) =>
+        SpinWait.SpinUntil(() => Loop.RunUntil(condition, TimeSpan.FromMilliseconds(Options.InlineCompression ? 60_000 : 1)), TimeSpan.FromMinutes(1));
 
     public BufferSegment Data(byte[] bytes)
     {
@@ -71,7 +76,7 @@ internal sealed class StoreKit : IDisposable
     {
         var result = new ReadResult();
         store.Read(collection, id, offset, length, result, 7);
-        Assert.True(Loop.RunUntil(() => result.Done, TimeSpan.FromMinutes(1)));
+        Assert.True(RunUntil(() => result.Done));
         return (result.Status, result.Data);
     }
 
