@@ -304,6 +304,9 @@ internal sealed class SimulatedCluster
             map.Locate(group).Primary is { IsSome: true } primary && Osds[primary.Value].StateOf(group) is { Text: "incomplete" });
     }
 
+    /// <summary>Whether an operator's command waits for its answer: it may change the map at any moment.</summary>
+    public bool HasCommandsUnderWay => !_lastCommand.IsCompleted;
+
     /// <summary>An operator's command, tried until a monitor carries it out; runs the loop meanwhile.</summary>
     /// <exception cref="SimulationFailedException">Nobody carried it out in time, or it was refused.</exception>
     public TReply Command<TReply>(string method, IMessage request, MessageParser<TReply> parser)

@@ -174,6 +174,7 @@ public sealed class SimulationRun
         }
 
         Await(cluster, () => snapshots?.Workload is null or { IsRunning: false }, deadline, "a snapshot is still being taken or removed");
+        Await(cluster, () => !cluster.HasCommandsUnderWay, deadline, "an operator's command without an answer");
         Await(cluster, cluster.IsClean, deadline, "not clean");
         _coverage.Count("time.clean_ms", (long)(cluster.Loop.Now - deadline + _scenario.ConvergenceBound).TotalMilliseconds);
         Await(cluster, () => !clients.Any(c => c.IsBusy) && operators.All(o => o.Running == 0) && lockers.All(l => l.Workload is null or { IsRunning: false }), deadline, "calls without an answer");
