@@ -151,9 +151,10 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
                     throw Broken(id, $"{osd.Name}: {entry.Operation} was carried out at {_carriedOut[entry.Operation]} and again at {entry.Version}");
                 }
 
-                if (!record.Latest.TryGetValue(entry.Object, out (PgLogEntry Entry, bool WrittenHere) latest) || latest.Entry.Version < entry.Version)
+                if (!record.Latest.TryGetValue(entry.Object, out (PgLogEntry Entry, int Copies) latest) || latest.Entry.Version < entry.Version)
                 {
-                    record.Latest[entry.Object] = (entry, entry.Version.Epoch == group.Interval);
+                    // What it was committed with: an entry that peering brought along may have had a single copy of its object, and min_size changes.
+                    record.Latest[entry.Object] = (entry, entry.Version.Epoch == group.Interval ? group.MinSize : 1);
                 }
             }
 
@@ -285,7 +286,7 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
     private void CheckRedundancy(PgId id, GroupRecord record, PoolInfo pool)
     {
         var collection = new CollectionId(id);
-        foreach ((ObjectId head, (PgLogEntry entry, bool writtenHere)) in record.Latest)
+        foreach ((ObjectId head, (PgLogEntry entry, int least)) in record.Latest)
         {
             if (entry.Kind == LogEntryKind.Delete)
             {
@@ -298,8 +299,8 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
                 copies += osd.VersionOf(collection, head) >= entry.Version ? 1 : 0;
             }
 
-            // An entry that peering brought along may have had a single copy of its object then; and destroyed disks took theirs along.
-            if (copies < (writtenHere ? pool.MinSize : 1) - cluster.Destroyed.Count)
+            // Destroyed disks took theirs along.
+            if (copies < Math.Min(least, pool.MinSize) - cluster.Destroyed.Count)
             {
                 throw Broken(id, $"{head} was committed at {entry.Version}, and {copies} disks have it");
             }
@@ -328,8 +329,8 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
 
         public readonly SortedDictionary<PgVersion, PgLogEntry> Committed = [];
 
-        /// <summary>Newest committed entry of each object, and whether it was seen committed in the interval that wrote it.</summary>
-        public readonly Dictionary<ObjectId, (PgLogEntry Entry, bool WrittenHere)> Latest = [];
+        /// <summary>Newest committed entry of each object, and how many copies it had at least.</summary>
+        public readonly Dictionary<ObjectId, (PgLogEntry Entry, int Copies)> Latest = [];
 
         public readonly Dictionary<OsdId, (int Life, Epoch Interval, PgVersion To)> Seen = [];
 
