@@ -19,6 +19,9 @@ namespace Storage.Reactor;
 /// </remarks>
 public sealed unsafe partial class ReactorLoop : IEventLoop, IDisposable
 {
+    private static readonly TimeSpan s_worthALook = TimeSpan.FromMilliseconds(1);
+    private static readonly TimeSpan s_stallPeriod = TimeSpan.FromSeconds(10);
+
     private readonly IoRing _ring;
     private readonly ReactorOptions _options;
     private readonly TimerQueue _timers = new();
@@ -29,6 +32,9 @@ public sealed unsafe partial class ReactorLoop : IEventLoop, IDisposable
     private Queue<Work> _running = new();
     private readonly Queue<Work> _deferred = new();
     private readonly long _epoch = Stopwatch.GetTimestamp();
+    private TimeSpan _collected = GC.GetTotalPauseDuration();
+    private TimeSpan? _stallsReported;
+    private LoopStalls _stalls;
     private int _owner = Environment.CurrentManagedThreadId;
     private int _sleeping;
     private volatile bool _stopping;
@@ -59,6 +65,9 @@ public sealed unsafe partial class ReactorLoop : IEventLoop, IDisposable
     /// Raised on the loop's thread. Without a handler <see cref="Run"/> throws it.
     /// </summary>
     public event Action<Exception>? Failed;
+
+    /// <summary>Passes took longer than <see cref="ReactorOptions.StallThreshold"/>; raised on the loop, at most every ten seconds.</summary>
+    public event Action<LoopStalls>? Stalled;
 
     /// <summary>The loop that runs on this thread, or null.</summary>
     [field: ThreadStatic]
@@ -244,9 +253,36 @@ public sealed unsafe partial class ReactorLoop : IEventLoop, IDisposable
             work.Run();
         }
 
+        NoteLength(ReadClock() - Now);
         if (!_stopping)
         {
             SubmitAndWait();
+        }
+    }
+
+    // While a pass runs nothing else does: neither other clients' operations nor heartbeats.
+    private void NoteLength(TimeSpan pass)
+    {
+        if (pass < s_worthALook)
+        {
+            return;
+        }
+
+        TimeSpan collected = GC.GetTotalPauseDuration();
+        TimeSpan pause = collected - _collected;
+        _collected = collected;
+        if (pass < _options.StallThreshold)
+        {
+            return;
+        }
+
+        _stalls = new LoopStalls(_stalls.Count + 1, pass > _stalls.Longest ? pass : _stalls.Longest, pause > _stalls.Collecting ? pause : _stalls.Collecting);
+        if (_stallsReported is not { } last || Now - last >= s_stallPeriod)
+        {
+            _stallsReported = Now;
+            LoopStalls stalls = _stalls;
+            _stalls = default;
+            Stalled?.Invoke(stalls);
         }
     }
 

@@ -1,3 +1,5 @@
+using System.Globalization;
+
 namespace Storage.Reactor;
 
 /// <summary>What carries out a loop's operations.</summary>
@@ -17,6 +19,7 @@ public enum LoopEngine
 public sealed record ReactorOptions
 {
     private static readonly LoopEngine s_engine = ParseEngine(Environment.GetEnvironmentVariable("STORAGE_LOOP"));
+    private static readonly TimeSpan s_stallThreshold = ParseStallThreshold(Environment.GetEnvironmentVariable("STORAGE_LOOP_STALL_MS"));
 
     /// <summary>What carries out the operations. Default: what the environment variable <c>STORAGE_LOOP</c> says (<c>io_uring</c> or <c>epoll</c>), else
     /// <see cref="LoopEngine.Automatic"/>.</summary>
@@ -30,8 +33,21 @@ public sealed record ReactorOptions
     /// </summary>
     public TimeSpan Spin { get; init; }
 
+    /// <summary>How long a pass may take before <see cref="ReactorLoop.Stalled"/> tells of it. Default: what the environment variable
+    /// <c>STORAGE_LOOP_STALL_MS</c> says, in milliseconds, else 200 ms.</summary>
+    public TimeSpan StallThreshold { get; init; } = s_stallThreshold;
+
     /// <summary>How long <see cref="ReactorLoop.Run"/> waits, at its end, for operations the kernel has not finished. Default 10 s.</summary>
     public TimeSpan DrainTimeout { get; init; } = TimeSpan.FromSeconds(10);
+
+    private static TimeSpan ParseStallThreshold(string? text)
+    {
+        const double Default = 200;
+        double milliseconds = Default;
+        return string.IsNullOrEmpty(text) || (double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out milliseconds) && milliseconds is >= 1 and <= 1e6)
+            ? TimeSpan.FromMilliseconds(milliseconds)
+            : throw new NotSupportedException($"STORAGE_LOOP_STALL_MS is '{text}'; it may be a number of milliseconds from 1 to 1000000");
+    }
 
     private static LoopEngine ParseEngine(string? text) => text switch
     {

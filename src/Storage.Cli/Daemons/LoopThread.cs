@@ -1,3 +1,4 @@
+using System.Globalization;
 using Storage.Reactor;
 
 namespace Storage.Cli.Daemons;
@@ -21,10 +22,15 @@ internal sealed class LoopThread : IDisposable
         }
 
         Loop.Failed += failed;
+        Loop.Stalled += stalls => warning?.Invoke(Describe(stalls));
         _thread = Loop.RunOnThread(name);
     }
 
     public ReactorLoop Loop { get; }
+
+    private static string Describe(LoopStalls stalls) => string.Create(
+        CultureInfo.InvariantCulture,
+        $"the daemon did nothing else for {stalls.Longest.TotalMilliseconds:F0} ms (garbage collection: {stalls.Collecting.TotalMilliseconds:F0} ms){(stalls.Count > 1 ? $", the longest of {stalls.Count} such times since the last report" : "")}; clients and heartbeats waited. If it goes on, the machine has too few cores or too little memory for what runs on it");
 
     /// <summary>Runs a function on the loop and gives its outcome to any thread.</summary>
     public Task<T> InvokeAsync<T>(Func<Task<T>> function)

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Storage.Reactor;
 using Storage.Reactor.Files;
 using Xunit;
@@ -108,6 +109,29 @@ public abstract class ReactorLoopTests(LoopEngine engine)
         loop.Post(_ => throw new InvalidOperationException("broken"), null);
         Assert.True(thread.Join(TimeSpan.FromSeconds(5)));
         Assert.Equal("broken", failure?.Message);
+    }
+
+    [Fact]
+    public void APassThatTakesTooLongIsTold()
+    {
+        using var fixture = new LoopFixture(_options with { StallThreshold = TimeSpan.FromMilliseconds(30) });
+        LoopStalls told = default;
+        fixture.Loop.Stalled += stalls =>
+        {
+            told = stalls;
+            fixture.Finished.Set();
+        };
+        fixture.Post(() =>
+        {
+            long start = Stopwatch.GetTimestamp();
+            while (Stopwatch.GetElapsedTime(start).TotalMilliseconds < 40)
+            {
+                Thread.SpinWait(1000);
+            }
+        });
+        fixture.Await();
+        Assert.True(told.Count >= 1);
+        Assert.True(told.Longest.TotalMilliseconds >= 40);
     }
 
     [Fact]
