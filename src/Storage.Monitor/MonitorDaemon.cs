@@ -44,6 +44,7 @@ public sealed partial class MonitorDaemon : IDisposable
     private NodeId _knownLeader;
     private TimeSpan _leaderlessSince;
     private bool _isPumpDue;
+    private bool _caughtUp;
     private bool _isStopped;
 
     /// <summary>Creates a monitor; <see cref="Start"/> starts it.</summary>
@@ -323,11 +324,18 @@ public sealed partial class MonitorDaemon : IDisposable
 
         _raft!.Advance(ready);
         FollowRole();
+        bool caughtUp = !IsCatchingUp;
         if (_state.Epoch != before)
         {
             ReconcilePeers();
             PublishMap();
         }
+        else if (caughtUp && !_caughtUp)
+        {
+            PublishMap(); // some were told nothing when they subscribed
+        }
+
+        _caughtUp = caughtUp;
 
         CompleteReads();
         CompactLog();

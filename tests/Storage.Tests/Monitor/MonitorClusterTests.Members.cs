@@ -80,7 +80,7 @@ public sealed partial class MonitorClusterTests
     }
 
     [Fact]
-    public void ANewcomerThatCatchesUpAnswersNoPings()
+    public void ANewcomerAnswersPingsAndShowsItsMapOnceItHasCaughtUp()
     {
         Node d = Join("d");
         var pinger = new Pinger(_network, d.Options.Self.Address);
@@ -94,14 +94,18 @@ public sealed partial class MonitorClusterTests
             _network.Partition(leader.Options.Self.Address.Host, other.Options.Self.Address.Host);
         }
 
+        pinger.Subscribe();
         pinger.Ping();
         _loop.RunFor(TimeSpan.FromMilliseconds(300));
         Assert.NotEqual(0UL, d.Daemon.LeaderId);
         Assert.Equal(0, pinger.Answers);
+        Assert.Equal(0, pinger.Maps);
+        Epoch before = d.Daemon.Map!.Epoch;
         _network.HealAll();
         AwaitVoters(4);
         pinger.Ping();
-        Assert.True(_loop.RunUntil(() => pinger.Answers == 1, TimeSpan.FromSeconds(1)));
+        Assert.True(_loop.RunUntil(() => pinger.Answers == 1 && pinger.Maps == 1, TimeSpan.FromSeconds(1)));
+        Assert.Equal(before, d.Daemon.Map.Epoch); // nothing but its having caught up made it tell
     }
 
     [Fact]

@@ -308,13 +308,26 @@ public sealed partial class MonitorClusterTests : IDisposable
 
         public int Answers { get; private set; }
 
+        public int Maps { get; private set; }
+
+        public void Subscribe()
+        {
+            var writer = new WireWriter(16);
+            new MapSubscribe(Epoch.None).Encode(writer);
+            _connection.Send(MessageType.MapSubscribe, writer.WrittenSpan);
+        }
+
         public void Ping() => _connection.Send(MessageType.MonitorPing, [1]);
 
         public void OnOpened(IConnection connection)
         {
         }
 
-        public void OnMessage(IConnection connection, in Message message) => Answers += message.Type == MessageType.MonitorPong ? 1 : 0;
+        public void OnMessage(IConnection connection, in Message message)
+        {
+            Answers += message.Type == MessageType.MonitorPong ? 1 : 0;
+            Maps += message.Type == MessageType.MapUpdate ? 1 : 0;
+        }
 
         public void OnDrained(IConnection connection)
         {
