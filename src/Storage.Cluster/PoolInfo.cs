@@ -41,7 +41,7 @@ public enum PoolCompression : byte
 /// <summary>A pool. Immutable; changes make a copy with <c>with</c>.</summary>
 public sealed record PoolInfo
 {
-    private const byte FormatVersion = 6; // 3 lacks autoscaling, 4 compression, 5 its ratio and level
+    private const byte FormatVersion = 7; // 3 lacks autoscaling, 4 compression, 5 its ratio and level, 6 purged snapshots
 
     /// <summary>What <see cref="CompressionRequiredRatio"/> is in a new pool.</summary>
     public const double DefaultCompressionRatio = 0.875;
@@ -123,6 +123,9 @@ public sealed record PoolInfo
     /// <summary>Snapshot ids that are removed and whose clones OSDs are to trim; an id leaves the set when every PG has done so.</summary>
     public SnapshotIntervals RemovedSnapshots { get; init; } = SnapshotIntervals.Empty;
 
+    /// <summary>Snapshot ids that were removed and of which no PG holds anything any more: as many runs as there are snapshots, and one more, at most.</summary>
+    public SnapshotIntervals PurgedSnapshots { get; init; } = SnapshotIntervals.Empty;
+
     /// <summary>The newest requests for snapshot ids with what they were given, oldest first: the same request again gets the same id.</summary>
     public IReadOnlyList<SnapshotAllocation> SnapshotAllocations { get; init; } = [];
 
@@ -168,6 +171,7 @@ public sealed record PoolInfo
         writer.WriteByte((byte)Compression);
         writer.WriteInt64(BitConverter.DoubleToInt64Bits(CompressionRequiredRatio));
         writer.WriteByte((byte)CompressionLevel);
+        PurgedSnapshots.Encode(writer);
     }
 
     internal static PoolInfo Decode(ref WireReader reader)
@@ -223,6 +227,11 @@ public sealed record PoolInfo
             {
                 throw new MalformedDataException($"pool {pool.Id} has compression_required_ratio {pool.CompressionRequiredRatio}, compression_level {pool.CompressionLevel}");
             }
+        }
+
+        if (version >= 7)
+        {
+            pool = pool with { PurgedSnapshots = SnapshotIntervals.Decode(ref reader) };
         }
 
         if (pool.PgCount is < 1 or > 1 << 24 || pool.PlacedPgCount < 0 || pool.PlacedPgCount > pool.PgCount || pool.Size is < 1 or > 64 || pool.MinSize < 1)

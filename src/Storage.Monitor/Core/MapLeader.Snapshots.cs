@@ -44,7 +44,13 @@ public sealed partial class MapLeader
                         return Verdict.NoChange;
                     }
 
-                    draft.Set(pool with { RemovedSnapshots = left });
+                    SnapshotIntervals gone = pool.PurgedSnapshots;
+                    foreach (ulong snapshot in pool.RemovedSnapshots.Except(left).Ids())
+                    {
+                        gone = gone.Add(snapshot);
+                    }
+
+                    draft.Set(pool with { RemovedSnapshots = left, PurgedSnapshots = gone });
                     return Verdict.Drafted;
                 }),
                 ("purge", id));

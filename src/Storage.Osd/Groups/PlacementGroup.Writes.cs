@@ -562,6 +562,10 @@ internal sealed partial class PlacementGroup
         if (write.Entry.IsLost)
         {
             Require(write.Entry.Object, write.Entry.VersionAfter);
+            foreach (CloneEffect effect in write.Entry.Clones)
+            {
+                Require(write.Entry.Object.WithSnapshot(effect.Snapshot), effect.Kind == LogEntryKind.Delete ? PgVersion.Zero : write.Entry.Version);
+            }
         }
 
         Invariant.Holds(write.Entry.IsLost || !_missing.ContainsKey(write.Entry.Object), "a write reaches a copy that misses the object");

@@ -30,8 +30,8 @@ internal enum ScrubEntryFlags : byte
 /// <param name="Flags">What is wrong with it by itself.</param>
 internal readonly record struct ScrubEntry(ObjectId Object, PgVersion Version, long Size, uint Attributes, uint Omap, uint Data, ScrubEntryFlags Flags)
 {
-    /// <summary>Fewest bytes of an encoded entry.</summary>
-    public const int SmallestLength = 53;
+    /// <summary>Fewest bytes of an encoded entry: that of an object without a name.</summary>
+    public const int SmallestLength = 49;
 
     public bool IsReadable => (Flags & (ScrubEntryFlags.ReadError | ScrubEntryFlags.NoVersion)) == 0;
 

@@ -288,6 +288,20 @@ public sealed class ScrubTests
         Assert.Contains("inconsistent", cluster.StateOf(cluster.Group), StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void ObjectsWithNamesOfOneLetterAreScrubbed()
+    {
+        var cluster = new OsdCluster(3);
+        cluster.WaitClean();
+        foreach (string name in new[] { "a", "b", "c" })
+        {
+            Assert.Equal(ResultCode.Ok, cluster.Write(name, [1]));
+        }
+
+        Scrub(cluster, deep: true);
+        Assert.Equal(0, Status(cluster).Errors);
+    }
+
     internal static OsdCluster Filled(int osds = 3, int size = 3, Func<OsdOptions, OsdOptions>? configure = null)
     {
         var cluster = new OsdCluster(osds, size, minSize: 1, configure: options =>

@@ -106,6 +106,70 @@ public sealed class UnfoundTests
         cluster.AssertCopiesEqual(cluster.Group, ["a"]);
     }
 
+    // The live object's newest version is lost, the clones that its lost writes made are not, or the other way round. Whatever is put back has to
+    // name the clones that there are.
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void WhatIsGivenUpAgreesWithTheClonesThatAreLeft(bool revert)
+    {
+        SnapshotKit snapshots = null!;
+        ulong[] taken = new ulong[3];
+        (OsdCluster cluster, OsdId holder, OsdId other) = WithUnfound(
+            before =>
+            {
+                snapshots = new SnapshotKit(before);
+                snapshots.Write("first", "first one");
+                taken[0] = snapshots.Take();
+                snapshots.Write("old", "old since the first");
+                taken[1] = snapshots.Take();
+            },
+            _ =>
+            {
+                snapshots.Write("old", "old since the second"); // makes clone 2
+                snapshots.Write("first", "first two"); // makes clone 2, for both snapshots
+                snapshots.Write("new", "new since the second");
+                snapshots.Write("none", "none since the second");
+                taken[2] = snapshots.Take();
+                snapshots.Write("new", "new since the third"); // makes clone 3
+                snapshots.Write("old", "old since the third"); // makes clone 3
+                Assert.Equal(ResultCode.Ok, snapshots.Run("none", new ObjectOperation().Add(OperationCode.Remove))); // clone 3 under a tombstone
+            },
+            id => id.Name is "old" or "new" == (id.Snapshot == ObjectId.NoSnapshot));
+        Lose(cluster, holder);
+        Assert.True(cluster.Daemon(other.Value).TryGiveUpUnfound(cluster.Group, revert, out string text), text);
+        cluster.RunFor(10);
+        Assert.Equal(revert ? "old since the first" : null, snapshots.Read("old"));
+        Assert.Equal("old since the first", snapshots.Read("old", taken[1]));
+        Assert.Equal("old since the second", snapshots.Read("old", taken[2]));
+        Assert.Null(snapshots.Read("new"));
+        Assert.Equal("new since the second", snapshots.Read("new", taken[2]));
+        Assert.Equal("first two", snapshots.Read("first"));
+        Assert.Null(snapshots.Read("first", taken[1]));
+        Assert.Null(snapshots.Read("none", taken[2]));
+        snapshots.AssertAllEqual();
+        cluster.Start(holder.Value);
+        cluster.WaitClean();
+        snapshots.AssertAllEqual();
+        Assert.Equal("old since the second", snapshots.Read("old", taken[2]));
+        ScrubTests.Scrub(cluster, deep: true);
+        Assert.Equal(0, ScrubTests.Status(cluster).Errors);
+
+        // Work goes on, and what is trimmed leaves nothing behind.
+        foreach (string name in new[] { "old", "new", "first", "none" })
+        {
+            snapshots.Write(name, "again");
+        }
+
+        snapshots.Remove(taken);
+        cluster.WaitClean();
+        cluster.RunFor(20);
+        snapshots.AssertAllEqual();
+        Assert.All(snapshots.Objects(other.Value), id => Assert.Equal(ObjectId.NoSnapshot, id.Snapshot));
+        ScrubTests.Scrub(cluster, deep: true);
+        Assert.Equal(0, ScrubTests.Status(cluster).Errors);
+    }
+
     private static void Lose(OsdCluster cluster, OsdId osd)
     {
         cluster.Monitor.Edit(osd, info => info with { LostAt = cluster.Monitor.Map.Epoch.Next });
@@ -114,27 +178,38 @@ public sealed class UnfoundTests
 
     // The primary was away while the other two took writes, and knows of them by the log only. Then one of the two died, and the copies of
     // the other one went bad.
-    private static (OsdCluster Cluster, OsdId Holder, OsdId Primary) WithUnfound()
+    private static (OsdCluster Cluster, OsdId Holder, OsdId Primary) WithUnfound() => WithUnfound(
+        cluster =>
+        {
+            Assert.Equal(ResultCode.Ok, cluster.Write("old", Bytes("one")));
+            Assert.Equal(ResultCode.Ok, cluster.Write("other", Bytes("other")));
+        },
+        cluster =>
+        {
+            Assert.Equal(ResultCode.Ok, cluster.Write("old", Bytes("two")));
+            Assert.Equal(ResultCode.Ok, cluster.Write("new", Bytes("two")));
+        },
+        id => id.Name != "other");
+
+    private static (OsdCluster Cluster, OsdId Holder, OsdId Primary) WithUnfound(Action<OsdCluster> before, Action<OsdCluster> meanwhile, Func<ObjectId, bool> isBad)
     {
         var cluster = new OsdCluster(3, size: 3, minSize: 1, configure: options => options with { ScrubInterval = TimeSpan.Zero, DeepScrubInterval = TimeSpan.Zero });
         cluster.WaitClean();
-        Assert.Equal(ResultCode.Ok, cluster.Write("old", Bytes("one")));
-        Assert.Equal(ResultCode.Ok, cluster.Write("other", Bytes("other")));
+        before(cluster);
         OsdId[] acting = [.. cluster.Monitor.Map.Locate(cluster.Group).Acting];
         (OsdId primary, OsdId holder, OsdId damaged) = (acting[0], acting[1], acting[2]);
         cluster.Crash(primary.Value);
         cluster.RunUntil(() => cluster.StateOf(cluster.Group).Contains("degraded", StringComparison.Ordinal), "degraded");
-        Assert.Equal(ResultCode.Ok, cluster.Write("old", Bytes("two")));
-        Assert.Equal(ResultCode.Ok, cluster.Write("new", Bytes("two")));
+        meanwhile(cluster);
         cluster.Monitor.ChangeNow(increment => increment.Flags = ClusterFlags.NoRecover);
         cluster.RunFor(1);
         cluster.Start(primary.Value);
         cluster.RunUntil(() => cluster.Primary(cluster.Group) == primary.Value && cluster.StateOf(cluster.Group).Contains("active", StringComparison.Ordinal), "all act");
         cluster.RunFor(1);
         cluster.Crash(holder.Value);
-        foreach (string name in new[] { "old", "new" })
+        foreach (ObjectId id in new SnapshotKit(cluster).Objects(damaged.Value).Where(isBad))
         {
-            Assert.True(cluster.Store(damaged.Value).FlipBit(new Storage.ObjectStore.CollectionId(cluster.Group), Placement.ObjectOf(name), 1));
+            Assert.True(cluster.Store(damaged.Value).FlipBit(new Storage.ObjectStore.CollectionId(cluster.Group), id, 1));
         }
 
         cluster.RunUntil(() => cluster.Monitor.Map.Locate(cluster.Group).Acting.Length == 2 && cluster.StateOf(cluster.Group).Contains("active", StringComparison.Ordinal), "two act");
