@@ -20,12 +20,10 @@ public static class MutationTargets
         Mutation.ClientTakesOldAnswers,
         Mutation.LeaseCountedFromAnswer,
         Mutation.MonitorConfirmsLostChanges,
-        Mutation.PeersBeforeDurable,
         Mutation.PromiseForgottenAtRestart,
         Mutation.PullTakesAnyVersion,
         Mutation.RaftReadsBeforeOwnEntry,
         Mutation.RaftTruncatesOnStaleAppend,
-        Mutation.StoreAcksEarly,
     ];
 
     // What the default mix does too rarely.
@@ -41,6 +39,15 @@ public static class MutationTargets
         [Mutation.MonitorReadsLocally] = "elections",
         [Mutation.LeaseCountedFromAnswer] = "leases",
         [Mutation.PromiseForgottenAtRestart] = "leases",
+        [Mutation.TurnsWaitForEachOther] = "refill",
+        [Mutation.StaleSnapshotsAccepted] = "snapshots",
+        [Mutation.TombstoneForgotten] = "snapshots",
+        [Mutation.TrimsMissingClones] = "snapshots",
+        [Mutation.ScrubReadsDuringWrites] = "disks",
+        [Mutation.SplitForgetsMissing] = "pools",
+        [Mutation.SplitForgetsPromise] = "pools",
+        [Mutation.RaftKeepsConfigurations] = "raft",
+        [Mutation.NewDiskCountsAsOld] = "beyond",
         [Mutation.SplitLeavesObjects] = "pools",
         [Mutation.SplitKeepsForeignLog] = "pools",
         [Mutation.SplitForgetsDuplicates] = "pools",

@@ -241,6 +241,57 @@ public enum Mutation
     /// <summary>The scheduler never hands out trimming.</summary>
     SchedulerStarvesTrim,
 
+    /// <summary>What another OSD waits for stands behind work that waits for other OSDs.</summary>
+    TurnsWaitForEachOther,
+
+    /// <summary>A copy that is replaced keeps what its new version does not overwrite.</summary>
+    PushKeepsOldContent,
+
+    /// <summary>A write is taken though its sender does not know the newest snapshots.</summary>
+    StaleSnapshotsAccepted,
+
+    /// <summary>Where clones outlive an object, it stays as an empty one.</summary>
+    TombstoneForgotten,
+
+    /// <summary>Earlier intervals are forgotten once the PG is active, clean or not.</summary>
+    PastForgottenWhenActive,
+
+    /// <summary>The up_thru of an earlier interval is enough to go active.</summary>
+    UpThruOfEarlierInterval,
+
+    /// <summary>An empty disk counts as the survivor of an interval that the disk before it was in.</summary>
+    NewDiskCountsAsOld,
+
+    /// <summary>Scrub reads a range before the writes to it have ended.</summary>
+    ScrubReadsDuringWrites,
+
+    /// <summary>An object is written while it is being sent to another member.</summary>
+    WritesWhileCopied,
+
+    /// <summary>An object that is missing already goes on being missing in the older version.</summary>
+    MissingKeepsOldNeed,
+
+    /// <summary>That divergent entries are gone is kept in memory only.</summary>
+    LogCutNotPersisted,
+
+    /// <summary>A replica confirms a write that comes again before its disk has it.</summary>
+    RepeatedWriteConfirmedEarly,
+
+    /// <summary>The children of a split miss nothing.</summary>
+    SplitForgetsMissing,
+
+    /// <summary>The children of a split are not bound by the lease promise that their parent gave.</summary>
+    SplitForgetsPromise,
+
+    /// <summary>A clone is trimmed though members miss it or it is being copied.</summary>
+    TrimsMissingClones,
+
+    /// <summary>An OSD carries out operations of clients whose map is newer than its own.</summary>
+    NewerMapsIgnored,
+
+    /// <summary>Members that an entry named still count after the entry was cut off.</summary>
+    RaftKeepsConfigurations,
+
     /// <summary>OSDs do not look for a write's lock owner on the blocklist.</summary>
     LockOwnerNotFenced,
 

@@ -41,11 +41,15 @@ public sealed partial class RaftNode
                 continue; // entries after these may be newer than this message: keep them
             }
 
+            if (entry.Index <= _log.LastIndex && !Mutations.Active(Mutation.RaftKeepsConfigurations))
+            {
+                ForgetConfigurationsFrom(entry.Index);
+            }
+
             if (entry.Index <= _log.LastIndex)
             {
                 Invariant.Holds(entry.Index > _commit, "a committed entry is never replaced");
                 _log.TruncateFrom(entry.Index);
-                ForgetConfigurationsFrom(entry.Index);
             }
 
             _log.Append(in entry);

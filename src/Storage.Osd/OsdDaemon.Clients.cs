@@ -31,7 +31,7 @@ public sealed partial class OsdDaemon
 
     private void Route(ClientOperation operation)
     {
-        if (Map is null || !IsUp || operation.MapEpoch > Map.Epoch)
+        if (Map is null || !IsUp || (operation.MapEpoch > Map.Epoch && !Mutations.Active(Mutation.NewerMapsIgnored)))
         {
             _heldOperations.Add(operation);
             if (Map is null || operation.MapEpoch > Map.Epoch)

@@ -48,6 +48,7 @@ public sealed partial class OsdDaemon : IPlacementGroupHost
         _transport = transport;
         _store = store;
         _options = options;
+        _work.MostWindow = options.MostBackgroundBytes;
         _random = random;
         _logger = logger;
         _maps = new MapStore(store);

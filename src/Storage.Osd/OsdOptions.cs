@@ -63,6 +63,10 @@ public sealed record OsdOptions
     /// <summary>Data bytes in one recovery message while clients are active: what one of their operations may find before it on the wire.</summary>
     public int BusyRecoveryChunkBytes { get; init; } = 1 << 20;
 
+    /// <summary>Most background work under way at once, in bytes: what the OSD does for itself, and as much again that others wait for. What is
+    /// right the scheduler finds by itself; this is its upper bound.</summary>
+    public long MostBackgroundBytes { get; init; } = WorkScheduler.MostIdleWindow;
+
     /// <summary>Objects of one PG whose clones are trimmed at once, or wait for their turn.</summary>
     public int TrimObjectsPerGroup { get; init; } = 4;
 

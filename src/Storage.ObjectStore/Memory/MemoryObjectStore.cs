@@ -44,6 +44,9 @@ public sealed partial class MemoryObjectStore : IObjectStore, IStoreView
     /// <inheritdoc/>
     public StoreUsage Usage => new(_disk.CapacityBytes, _disk.UsedBytes);
 
+    /// <summary>Called for each transaction as it becomes durable, in order, before its completion: by the disk itself, whatever its user is told.</summary>
+    public Action? BecameDurable { get; set; }
+
     /// <summary>Transactions submitted and not yet durable.</summary>
     public int Uncommitted => _pending.Count;
 
@@ -200,6 +203,7 @@ public sealed partial class MemoryObjectStore : IObjectStore, IStoreView
             PendingCommit pending = _pending.Dequeue();
             pending.Committed = true;
             pending.Undo.Clear();
+            BecameDurable?.Invoke();
             if (!pending.IsTold)
             {
                 pending.Completion?.OnCommitted(pending.Token);

@@ -552,7 +552,11 @@ internal sealed partial class PlacementGroup
 
             if (first)
             {
-                _transaction.Remove(_collection, target);
+                if (!Mutations.Active(Mutation.PushKeepsOldContent))
+                {
+                    _transaction.Remove(_collection, target);
+                }
+
                 _transaction.Touch(_collection, target);
                 if (!last)
                 {

@@ -131,7 +131,7 @@ internal sealed partial class PlacementGroup
         }
 
         List<PgLogEntry> divergent = _log.RemoveAfter(common);
-        if (divergent.Count > 0)
+        if (divergent.Count > 0 && !Mutations.Active(Mutation.LogCutNotPersisted))
         {
             PersistCut(_transaction, common);
         }

@@ -161,7 +161,7 @@ internal sealed partial class PlacementGroup
     // An object's copies may change only while all of them are at hand and none is being copied.
     private bool IsWritable(ObjectId id)
     {
-        if (_missing.ContainsKey(id) || IsBeingScrubbed(id) || IsBeingCopied(id))
+        if (_missing.ContainsKey(id) || IsBeingScrubbed(id) || (IsBeingCopied(id) && !Mutations.Active(Mutation.WritesWhileCopied)))
         {
             return false;
         }

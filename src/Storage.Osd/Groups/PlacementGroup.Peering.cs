@@ -145,8 +145,8 @@ internal sealed partial class PlacementGroup
 
                 // Who is up has had a map before. A disk whose first map is of the interval or later came in the place of the one that was in it.
                 bool here = osd == _host.Self
-                    ? _host.DiskSince < interval.First
-                    : _peers.TryGetValue(osd, out PeerState? peer) && peer.HasInfo && _map.IsUp(osd) && peer.DiskSince < interval.First;
+                    ? _host.DiskSince < interval.First || Mutations.Active(Mutation.NewDiskCountsAsOld)
+                    : _peers.TryGetValue(osd, out PeerState? peer) && peer.HasInfo && _map.IsUp(osd) && (peer.DiskSince < interval.First || Mutations.Active(Mutation.NewDiskCountsAsOld));
                 survived |= here;
                 if (!here)
                 {
@@ -340,7 +340,7 @@ internal sealed partial class PlacementGroup
         TryActivate();
     }
 
-    private bool HasUpThru() => Mutations.Active(Mutation.IgnoresUpThru) || (_map.FindOsd(_host.Self) is { } self && self.UpThru >= Interval);
+    private bool HasUpThru() => Mutations.Active(Mutation.IgnoresUpThru) || (_map.FindOsd(_host.Self) is { } self && self.UpThru >= (Mutations.Active(Mutation.UpThruOfEarlierInterval) ? _history.LastEpochStarted : Interval));
 
     // Invariants 2 and 5: not before the map has our up_thru, nor while an older primary may still hold a lease.
     private void TryActivate()
@@ -409,6 +409,12 @@ internal sealed partial class PlacementGroup
             // Fewer members accept no writes. Were their interval to count as started, its copies would be needed for ever, and one
             // disk that is lost afterwards would leave the PG incomplete though nothing was written to it alone.
             _info.LastEpochStarted = Interval;
+        }
+
+        if (Mutations.Active(Mutation.PastForgottenWhenActive))
+        {
+            _history.LastEpochClean = Interval;
+            _history.Prune();
         }
 
         PersistInfo(_transaction);

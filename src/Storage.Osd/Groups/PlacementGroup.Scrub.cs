@@ -289,7 +289,7 @@ internal sealed partial class PlacementGroup
 
         foreach (ObjectId id in _writing.Keys)
         {
-            if (scrub.InRange(id))
+            if (scrub.InRange(id) && !Mutations.Active(Mutation.ScrubReadsDuringWrites))
             {
                 return;
             }

@@ -65,7 +65,7 @@ internal sealed partial class PlacementGroup
             return true;
         }
 
-        if (operation.SnapshotBarrier < _pool.SnapshotBarrier)
+        if (operation.SnapshotBarrier < _pool.SnapshotBarrier && !Mutations.Active(Mutation.StaleSnapshotsAccepted))
         {
             // Some snapshot was taken or removed since the sender read its list; it may be one of this object's.
             _host.Reached(RarePath.StaleSnapshotsRefused);
@@ -148,7 +148,7 @@ internal sealed partial class PlacementGroup
 
         if (set.Sequence > 0)
         {
-            write.Transaction.SetAttribute(_collection, id, SnapSet.Attribute, set.WithTombstone(!evaluation.Exists).Encode());
+            write.Transaction.SetAttribute(_collection, id, SnapSet.Attribute, set.WithTombstone(!evaluation.Exists && !Mutations.Active(Mutation.TombstoneForgotten)).Encode());
         }
 
         return true;

@@ -86,7 +86,7 @@ internal sealed partial class PlacementGroup
     {
         var child = new PlacementGroup(_host, id, _map, _info.Copy(), _history.Copy())
         {
-            _leasePromisedUntil = _leasePromisedUntil, // it was given for these objects too
+            _leasePromisedUntil = Mutations.Active(Mutation.SplitForgetsPromise) ? s_never : _leasePromisedUntil, // it was given for these objects too
         };
 
         child._info.Objects = objects;
@@ -113,7 +113,7 @@ internal sealed partial class PlacementGroup
 
         foreach ((ObjectId missing, PgVersion need) in _missing)
         {
-            if (child.Holds(missing.Hash))
+            if (child.Holds(missing.Hash) && !Mutations.Active(Mutation.SplitForgetsMissing))
             {
                 child.SetMissing(transaction, missing, need);
             }

@@ -116,7 +116,7 @@ internal sealed partial class PlacementGroup
         _dropped.Clear();
         SnapSet before = head.ToSet();
         SnapSet set = before.Trim(Mutations.Active(Mutation.TrimsLiveClone) ? WithOldestClone(before) : _pool.RemovedSnapshots, _dropped);
-        if (ReferenceEquals(set, before) || !IsWritable(id) || !_dropped.TrueForAll(clone => IsWritable(id.WithSnapshot(clone))))
+        if (ReferenceEquals(set, before) || !IsWritable(id) || !(Mutations.Active(Mutation.TrimsMissingClones) || _dropped.TrueForAll(clone => IsWritable(id.WithSnapshot(clone)))))
         {
             return false;
         }

@@ -518,6 +518,11 @@ internal sealed partial class PlacementGroup
         {
             // Sent again. What is applied may not be durable yet, so the answer follows an empty transaction.
             _host.Reached(RarePath.ReplicaWriteRepeated);
+            if (Mutations.Active(Mutation.RepeatedWriteConfirmedEarly))
+            {
+                AnswerReplicaWrite(from, entry.Version);
+            }
+
             SubmitMeta(_transaction, CommitKind.ReplicaWrite, from, entry.Version);
             return;
         }

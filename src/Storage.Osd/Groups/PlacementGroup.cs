@@ -480,7 +480,7 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
 
     private void SetMissing(Transaction transaction, ObjectId id, PgVersion need)
     {
-        if (_missing.TryGetValue(id, out PgVersion known) && known == need)
+        if (_missing.TryGetValue(id, out PgVersion known) && (known == need || Mutations.Active(Mutation.MissingKeepsOldNeed)))
         {
             return;
         }

@@ -86,6 +86,12 @@ internal sealed class WorkScheduler
     /// <summary>Cost of the background work that was dispatched and has not ended.</summary>
     public long RunningCost => _ownCost + _forOthersCost;
 
+    /// <summary>Most cost under way at once of each kind, whatever was found to be right.</summary>
+    public long MostWindow { get; set; } = long.MaxValue;
+
+    /// <summary>Items that had not ended after <see cref="OverdueAfter"/>.</summary>
+    public long Overdue { get; private set; }
+
     /// <summary>Whether background work waits only because its share is used up.</summary>
     public bool IsHeldBack { get; private set; }
 
@@ -241,13 +247,15 @@ internal sealed class WorkScheduler
         }
     }
 
-    private long Window(bool active) => active ? Math.Min(_profile.BusyWindow, IdleWindow) : IdleWindow;
+    private long Window(bool active) => Math.Min(MostWindow, active ? Math.Min(_profile.BusyWindow, IdleWindow) : IdleWindow);
 
-    private LinkedItems<WorkItem> QueueOf(WorkItem item) => (item.IsForOthers ? _forOthers : _own)[(int)item.Class];
+    private static bool IsForOthers(WorkItem item) => item.IsForOthers && !Mutations.Active(Mutation.TurnsWaitForEachOther);
+
+    private LinkedItems<WorkItem> QueueOf(WorkItem item) => (IsForOthers(item) ? _forOthers : _own)[(int)item.Class];
 
     private int Waiting(int index) => _own[index].Count + _forOthers[index].Count;
 
-    private void AddRunning(WorkItem item, long cost) => (item.IsForOthers ? ref _forOthersCost : ref _ownCost) += cost;
+    private void AddRunning(WorkItem item, long cost) => (IsForOthers(item) ? ref _forOthersCost : ref _ownCost) += cost;
 
     private bool TryTake(LinkedItems<WorkItem>[] queues, long running, double seconds, bool active, out WorkItem? item)
     {
@@ -389,6 +397,7 @@ internal sealed class WorkScheduler
         {
             _running.Remove(oldest);
             oldest.IsOverdue = true;
+            Overdue++;
             AddRunning(oldest, -oldest.Cost);
         }
     }

@@ -19,7 +19,10 @@ internal sealed class OsdNode : SimulatedNode
     private const long Capacity = 256 << 20;
     private const double FullRatio = 0.95;
 
+    private static readonly TimeSpan s_slowest = TimeSpan.FromMilliseconds(400);
+
     private readonly Guid _uuid;
+    private readonly (TimeSpan Min, TimeSpan Max) _commitLatency;
     private OsdProcess? _daemon;
     private bool _isFormatted;
 
@@ -28,6 +31,7 @@ internal sealed class OsdNode : SimulatedNode
     {
         Id = new OsdId(number);
         _uuid = DrawUuid();
+        _commitLatency = DrawCommitLatency();
     }
 
     public OsdId Id { get; }
@@ -55,6 +59,9 @@ internal sealed class OsdNode : SimulatedNode
 
     /// <summary>A PG on this OSD; null if it does not run or does not hold it.</summary>
     public PlacementGroup? FindGroup(PgId group) => _daemon?.FindGroup(group);
+
+    /// <summary>Background work of its process that had not ended after seconds.</summary>
+    public long OverdueWork => _daemon?.OverdueWork ?? 0;
 
     /// <summary>The map that its process has.</summary>
     public ClusterMap? Map => _daemon?.Map;
@@ -149,6 +156,15 @@ internal sealed class OsdNode : SimulatedNode
         }
     }
 
+    /// <summary>Ends <see cref="MisdirectWrite"/>, if no write has come since.</summary>
+    public void DirectWrites()
+    {
+        if (Store is not null)
+        {
+            Store.MisdirectNext = null;
+        }
+    }
+
     /// <summary>The disk reports errors for writes and syncs; the daemon ends.</summary>
     /// <returns>False if it does not run.</returns>
     public bool FailWrites()
@@ -200,6 +216,7 @@ internal sealed class OsdNode : SimulatedNode
     /// <param name="factor">1 for not at all.</param>
     public void SlowDown(double factor)
     {
+        factor = Math.Clamp(factor, 1, Math.Max(1, s_slowest / (_commitLatency.Max > Cluster.Scenario.ReadLatency ? _commitLatency.Max : Cluster.Scenario.ReadLatency)));
         Note(factor > 1 ? string.Create(CultureInfo.InvariantCulture, $"has a disk {factor:F0} times slower") : "has a fast disk again");
         Disk.Slowness = factor;
     }
@@ -258,9 +275,10 @@ internal sealed class OsdNode : SimulatedNode
 
         var options = new MemoryStoreOptions
         {
-            CommitLatencyMax = TimeSpan.FromMilliseconds(3),
+            CommitLatencyMin = _commitLatency.Min,
+            CommitLatencyMax = _commitLatency.Max,
             ReadLatencyMin = TimeSpan.FromMilliseconds(0.05),
-            ReadLatencyMax = TimeSpan.FromMilliseconds(1),
+            ReadLatencyMax = Cluster.Scenario.ReadLatency,
             Pool = Cluster.Buffers,
             FullRatio = FullRatio,
         };
@@ -277,6 +295,14 @@ internal sealed class OsdNode : SimulatedNode
         Collect();
         _daemon = null;
         Store!.Inner.Crash();
+    }
+
+    // Each disk is of its own kind: some are far slower than the network, always or now and then.
+    private (TimeSpan Min, TimeSpan Max) DrawCommitLatency()
+    {
+        Random random = Cluster.NextRandom();
+        TimeSpan longest = Cluster.Scenario.CommitLatency * (Cluster.Scenario is { Varies: true, DisksVary: true } && random.Next(4) == 0 ? 3 : 1);
+        return (random.Next(3) == 0 ? longest / 2 : TimeSpan.FromMilliseconds(Math.Min(0.1, longest.TotalMilliseconds)), longest);
     }
 
     private Guid DrawUuid()

@@ -35,6 +35,7 @@ internal sealed class OsdProcess
             DuplicateEntries = 2000,
             MapEpochsKept = 30,
             RecoveryChunkBytes = scenario.RecoveryChunkBytes,
+            MostBackgroundBytes = scenario.BackgroundBytes,
             BackfillBatchObjects = scenario.BackfillBatchObjects,
             LeaseLength = scenario.LeaseLength,
             HeartbeatGrace = scenario.HeartbeatGrace,
@@ -61,6 +62,9 @@ internal sealed class OsdProcess
 
     /// <summary>A PG that it holds, or null.</summary>
     public PlacementGroup? FindGroup(PgId group) => _daemon.FindGroup(group);
+
+    /// <summary>Background work of this life that had not ended after seconds.</summary>
+    public long OverdueWork => _daemon.OverdueWork;
 
     /// <summary>The map that it has.</summary>
     public ClusterMap? Map => _daemon.Map;

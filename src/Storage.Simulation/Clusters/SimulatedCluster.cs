@@ -25,6 +25,7 @@ internal sealed class SimulatedCluster
     private readonly List<MonitorNode> _monitors = [];
     private readonly MonitorWatch _monitorWatch;
     private readonly GroupWatch _groupWatch;
+    private readonly WorkWatch _workWatch;
     private Task _lastCommand = Task.CompletedTask;
 
     public SimulatedCluster(Scenario scenario, Random random, EventTrace trace, Coverage coverage)
@@ -45,6 +46,7 @@ internal sealed class SimulatedCluster
         Osds = [.. Enumerable.Range(0, osds).Select(i => new OsdNode(this, i))];
         _monitorWatch = new MonitorWatch(this);
         _groupWatch = new GroupWatch(this);
+        _workWatch = new WorkWatch(this);
         Operator = new Processes.NodeLoop(Loop, trace, "operator", DrawClock());
     }
 
@@ -190,6 +192,10 @@ internal sealed class SimulatedCluster
         return node;
     }
 
+    /// <summary>A fault of OSDs, their disks or their network begins.</summary>
+    /// <param name="length">How long it lasts at most.</param>
+    public void Disturb(TimeSpan length) => _workWatch.Disturb(length);
+
     /// <summary>Looks at the whole cluster between events.</summary>
     /// <exception cref="SimulationFailedException">Something is as it must never be.</exception>
     public void CheckInvariants()
@@ -201,6 +207,7 @@ internal sealed class SimulatedCluster
 
         _monitorWatch.Check();
         _groupWatch.Check();
+        _workWatch.Check();
     }
 
     /// <summary>Runs the loop until a condition holds.</summary>

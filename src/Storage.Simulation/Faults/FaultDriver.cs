@@ -77,6 +77,7 @@ internal sealed class FaultDriver
             }
 
             osd.LimitSpace(null);
+            osd.DirectWrites();
             if (_light.Remove(osd))
             {
                 Reweight(osd, 1);
@@ -130,6 +131,11 @@ internal sealed class FaultDriver
             or FaultKind.SlowDisk or FaultKind.ReadError or FaultKind.WriteError or FaultKind.MisdirectedWrite or FaultKind.FullDisk or FaultKind.Reweight or FaultKind.DestroyDisks or FaultKind.MarkDown)
         {
             return;
+        }
+
+        if (fault.Kind is not (FaultKind.OsdOut or FaultKind.Reweight or FaultKind.PoolSplit or FaultKind.PoolSize or FaultKind.PoolMinSize))
+        {
+            _cluster.Disturb(fault.Duration * 2);
         }
 
         OsdNode? osd = _cluster.Osds.Count > 0 ? _cluster.Osds[fault.Targets[0] % _cluster.Osds.Count] : null;

@@ -12,7 +12,8 @@ internal sealed class NodeStore : IObjectStore, IStoreCompletion
     private readonly NodeLoop _loop;
     private readonly MemoryObjectStore _inner;
     private readonly DurableGroups _durable;
-    private readonly Queue<(IStoreCompletion? Completion, ulong Token, List<(CollectionId Collection, DurableGroup Group)>? Groups)> _pending = new();
+    private readonly Queue<(IStoreCompletion? Completion, ulong Token)> _pending = new();
+    private readonly Queue<List<(CollectionId Collection, DurableGroup Group)>?> _undurable = new();
     private ulong _submitted;
 
     public NodeStore(NodeLoop loop, MemoryObjectStore inner, DurableGroups durable)
@@ -21,6 +22,7 @@ internal sealed class NodeStore : IObjectStore, IStoreCompletion
         _inner = inner;
         _durable = durable;
         durable.Load(inner);
+        inner.BecameDurable = NoteDurable;
     }
 
     public event Action<Exception>? Failed
@@ -44,7 +46,8 @@ internal sealed class NodeStore : IObjectStore, IStoreCompletion
         {
             List<(CollectionId, DurableGroup)>? groups = DurableGroups.Find(transaction);
             _inner.Submit(transaction, this, ++_submitted);
-            _pending.Enqueue((completion, token, groups)); // after Submit, which may refuse; it never completes inside the call
+            _pending.Enqueue((completion, token)); // after Submit, which may refuse; it never completes inside the call
+            _undurable.Enqueue(groups);
             if (MisdirectNext is { } misdirect)
             {
                 foreach (ref readonly TransactionStep step in transaction.Steps)
@@ -86,14 +89,21 @@ internal sealed class NodeStore : IObjectStore, IStoreCompletion
 
     public void ReadLog(CollectionId collection, List<ReadOnlyMemory<byte>> records) => _inner.ReadLog(collection, records);
 
+    // What the disk says, not what the daemon is told.
+    private void NoteDurable()
+    {
+        if (_undurable.Dequeue() is { } groups)
+        {
+            foreach ((CollectionId collection, DurableGroup group) in groups)
+            {
+                _durable.Add(collection, group);
+            }
+        }
+    }
+
     void IStoreCompletion.OnCommitted(ulong token)
     {
-        (IStoreCompletion? completion, ulong outerToken, List<(CollectionId Collection, DurableGroup Group)>? groups) = _pending.Dequeue();
-        foreach ((CollectionId collection, DurableGroup group) in groups ?? [])
-        {
-            _durable.Add(collection, group);
-        }
-
+        (IStoreCompletion? completion, ulong outerToken) = _pending.Dequeue();
         if (_loop.IsAlive)
         {
             _loop.Trace.Tick(TraceKind.Commit, _loop.Name, _loop.TrueNow);

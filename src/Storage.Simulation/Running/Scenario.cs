@@ -50,6 +50,18 @@ public sealed record Scenario
     /// <summary>Data bytes in one recovery message.</summary>
     public int RecoveryChunkBytes { get; init; } = 8 << 10;
 
+    /// <summary>Most bytes of background work that an OSD has under way: little, so that one thing waits for the other.</summary>
+    public long BackgroundBytes { get; init; } = 1 << 20;
+
+    /// <summary>Longest time that an ordinary disk takes to make a transaction durable.</summary>
+    public TimeSpan CommitLatency { get; init; } = TimeSpan.FromMilliseconds(3);
+
+    /// <summary>Longest time that a read takes.</summary>
+    public TimeSpan ReadLatency { get; init; } = TimeSpan.FromMilliseconds(1);
+
+    /// <summary>Whether each seed draws its own disks around those given, where it draws at all; no, where staged faults say how slow a disk is.</summary>
+    public bool DisksVary { get; init; } = true;
+
     /// <summary>Bytes in one Raft message; 1 for one entry each.</summary>
     public long RaftAppendBytes { get; init; } = 1 << 20;
 
@@ -218,6 +230,21 @@ public sealed record Scenario
         },
         new Scenario
         {
+            Name = "refill",
+            MinOsds = 4,
+            MaxOsds = 5,
+            PgCount = 8,
+            Objects = 24,
+            BackgroundBytes = 128 << 10,
+            SnapshotShare = 0.2,
+            LockShare = 0,
+            MonitorChangeShare = 0,
+            Duration = TimeSpan.FromSeconds(20),
+            FaultInterval = TimeSpan.FromSeconds(1.5),
+            Faults = Mix((FaultKind.OsdOut, 4), (FaultKind.Reweight, 3), (FaultKind.PoolSplit, 1), (FaultKind.PoolSize, 1)),
+        },
+        new Scenario
+        {
             Name = "disks",
             Faults = Mix(
                 (FaultKind.FlipBit, 3), (FaultKind.ReadError, 3), (FaultKind.MisdirectedWrite, 3), (FaultKind.WriteError, 3), (FaultKind.SlowDisk, 2), (FaultKind.FullDisk, 2),
@@ -261,10 +288,12 @@ public sealed record Scenario
             Objects = 12,
             LogEntries = 200,
             ThinkTime = TimeSpan.FromMilliseconds(60),
-            SnapshotShare = 0,
+            SnapshotShare = 0.7,
+            SnapshotInterval = TimeSpan.FromSeconds(1.5),
             LockShare = 0,
             MonitorChangeShare = 0,
             Duration = TimeSpan.FromSeconds(18),
+            DisksVary = false,
             Plan = StagedPlans.Unfound,
         },
         new Scenario
@@ -277,6 +306,7 @@ public sealed record Scenario
             LockShare = 0,
             MonitorChangeShare = 0,
             Duration = TimeSpan.FromSeconds(24),
+            DisksVary = false,
             Plan = StagedPlans.Leaving,
         },
     ];
@@ -317,7 +347,7 @@ public sealed record Scenario
     public void Validate()
     {
         if (Monitors is < 1 or > 9 || MinOsds < 0 || MinOsds > MaxOsds || MaxOsds > 20 || Size < 1 || (MinOsds > 0 && Size > MinOsds) || (MinOsds == 0 && MaxOsds > 0) || MinSize < 1 || MinSize > Size
-            || PgCount is < 1 or > 256 || Objects < 1 || Clients < 1 || Concurrency < 1 || LogEntries < 1 || Operators < 0 || Lockers < 0 || BackfillBatchObjects < 1 || RecoveryChunkBytes < 4096 || RaftAppendBytes < 1 || LeaseLength <= TimeSpan.Zero || HeartbeatGrace <= TimeSpan.Zero || Duration <= TimeSpan.Zero)
+            || PgCount is < 1 or > 256 || Objects < 1 || Clients < 1 || Concurrency < 1 || LogEntries < 1 || Operators < 0 || Lockers < 0 || BackfillBatchObjects < 1 || RecoveryChunkBytes < 4096 || RaftAppendBytes < 1 || BackgroundBytes < 1 || CommitLatency <= TimeSpan.Zero || ReadLatency <= TimeSpan.Zero || LeaseLength <= TimeSpan.Zero || HeartbeatGrace <= TimeSpan.Zero || Duration <= TimeSpan.Zero)
         {
             throw new FormatException($"scenario {Name}: 1 to 9 monitors, min_osds up to max_osds up to 20, min_size up to size up to min_osds, 1 to 256 PGs, and everything else at least 1");
         }
@@ -345,6 +375,9 @@ public sealed record Scenario
             RecoveryChunkBytes = One(RecoveryChunkBytes / 2, RecoveryChunkBytes, RecoveryChunkBytes * 16),
             RaftAppendBytes = One(1, RaftAppendBytes),
             ThinkTime = ThinkTime * One(0.3, 1, 1),
+            BackgroundBytes = One(BackgroundBytes / 16, BackgroundBytes, BackgroundBytes * 64),
+            CommitLatency = DisksVary ? CommitLatency * One(0.3, 1, 1, 10, 40) : CommitLatency,
+            ReadLatency = DisksVary ? ReadLatency * One(1, 1, 20) : ReadLatency,
         };
     }
 
@@ -353,7 +386,7 @@ public sealed record Scenario
     [
         ("monitors", Monitors), ("min_osds", MinOsds), ("max_osds", MaxOsds), ("size", Size), ("min_size", MinSize), ("pg_num", PgCount), ("log_entries", LogEntries),
         ("operators", Operators), ("lease_ms", LeaseLength.TotalMilliseconds), ("grace_ms", HeartbeatGrace.TotalMilliseconds), ("backfill_objects", BackfillBatchObjects),
-        ("recovery_bytes", RecoveryChunkBytes), ("raft_bytes", RaftAppendBytes), ("vary", Varies ? 1 : 0), ("objects", Objects), ("clients", Clients), ("concurrency", Concurrency), ("volumes", Volumes), ("think_ms", ThinkTime.TotalMilliseconds),
+        ("recovery_bytes", RecoveryChunkBytes), ("raft_bytes", RaftAppendBytes), ("background_bytes", BackgroundBytes), ("commit_ms", CommitLatency.TotalMilliseconds), ("read_ms", ReadLatency.TotalMilliseconds), ("vary", Varies ? 1 : 0), ("vary_disks", DisksVary ? 1 : 0), ("objects", Objects), ("clients", Clients), ("concurrency", Concurrency), ("volumes", Volumes), ("think_ms", ThinkTime.TotalMilliseconds),
         ("monitor_change_share", MonitorChangeShare), ("monitor_change_interval_s", MonitorChangeInterval.TotalSeconds),
         ("snapshot_interval_s", SnapshotInterval.TotalSeconds), ("snapshot_share", SnapshotShare), ("lockers", Lockers), ("lock_share", LockShare), ("duration_s", Duration.TotalSeconds),
         ("fault_interval_s", FaultInterval.TotalSeconds), ("fault_length", FaultLength), ("convergence_s", ConvergenceBound.TotalSeconds),
@@ -383,6 +416,10 @@ public sealed record Scenario
         "backfill_objects" => this with { BackfillBatchObjects = (int)number },
         "recovery_bytes" => this with { RecoveryChunkBytes = (int)number },
         "raft_bytes" => this with { RaftAppendBytes = (long)number },
+        "background_bytes" => this with { BackgroundBytes = (long)number },
+        "commit_ms" => this with { CommitLatency = TimeSpan.FromMilliseconds(number) },
+        "read_ms" => this with { ReadLatency = TimeSpan.FromMilliseconds(number) },
+        "vary_disks" => this with { DisksVary = number != 0 },
         "vary" => this with { Varies = number != 0 },
         "think_ms" => this with { ThinkTime = TimeSpan.FromMilliseconds(number) },
         "monitor_change_share" => this with { MonitorChangeShare = number },

@@ -38,6 +38,7 @@ public static class StandardRuns
         ("snapshots", 1, 60),
         ("unfound", 1, 12),
         ("leaving", 1, 16),
+        ("refill", 1, 30),
         ("calm", 1, 10),
     ];
 

@@ -81,10 +81,10 @@ internal sealed class ObjectWorkload : Workload
         }
     }
 
-    /// <summary>Name of an object of the scenario.</summary>
+    /// <summary>Name of an object of the scenario: long, or of one or two letters.</summary>
     /// <param name="index">Its number.</param>
     /// <returns>The name.</returns>
-    public static string NameOf(int index) => string.Create(CultureInfo.InvariantCulture, $"object-{index}");
+    public static string NameOf(int index) => string.Create(CultureInfo.InvariantCulture, $"{(index % 3 == 2 ? "" : "object-")}{index}");
 
     private static ObjectCall ReadAll() => ObjectCall.Of(
         new CallStep(OperationCode.Read, 0, LongestObject * 2),
