@@ -16,6 +16,9 @@ internal sealed record BenchSettings
 
     public TimeSpan Duration { get; init; } = TimeSpan.FromSeconds(10);
 
+    /// <summary>Of the mixed load, which is to fill the memory target.</summary>
+    public TimeSpan MixedDuration { get; init; } = TimeSpan.FromSeconds(60);
+
     public int SmallObjects { get; init; } = 100_000;
 
     /// <summary>Memory target of the process.</summary>

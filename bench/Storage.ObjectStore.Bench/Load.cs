@@ -217,3 +217,48 @@ internal sealed class SmallObjectLoad(DiskObjectStore store, int depth, int coun
         Store.Submit(Transaction, this, (ulong)slot);
     }
 }
+
+/// <summary>A bit of everything that takes memory: reads all over large data, small and large writes, and objects that come one by one and are looked at again.</summary>
+internal sealed class MixedLoad(DiskObjectStore store, ObjectId[] objects, int depth) : Load(store, depth)
+{
+    private readonly Random _random = new(13);
+    private readonly BufferSegment _large = BufferPool.Shared.Rent(4 << 20).Slice(0, 4 << 20);
+    private long _small;
+
+    protected override void Start(int slot)
+    {
+        int kind = _random.Next(100);
+        ObjectId id = objects[_random.Next(objects.Length)];
+        if (kind < 60)
+        {
+            int pages = _random.Next(1, 33); // the longest that is cached
+            Store.Read(StoreBench.Collection, id, _random.Next(1025 - pages) * 4096L, pages * 4096, this, (ulong)slot);
+            return;
+        }
+
+        if (kind < 70 && _small > 0)
+        {
+            Store.Read(StoreBench.Collection, StoreBench.SmallObject(_random.NextInt64(_small) + 1), 0, 4096, this, (ulong)slot);
+            return;
+        }
+
+        Transaction.Clear();
+        if (kind < 88)
+        {
+            ObjectId made = StoreBench.SmallObject(++_small);
+            Transaction.Write(StoreBench.Collection, made, 0, _large.Slice(0, 4096));
+            Transaction.SetAttribute(StoreBench.Collection, made, "_", new byte[200]);
+            Transaction.SetOmap(StoreBench.Collection, made, "key"u8.ToArray(), new byte[100]);
+        }
+        else if (kind < 99)
+        {
+            Transaction.Write(StoreBench.Collection, id, _random.Next(1024) * 4096L, _large.Slice(0, 4096));
+        }
+        else
+        {
+            Transaction.Write(StoreBench.Collection, id, 0, _large);
+        }
+
+        Store.Submit(Transaction, this, (ulong)slot);
+    }
+}

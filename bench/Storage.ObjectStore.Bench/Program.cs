@@ -6,12 +6,13 @@ using Storage.ObjectStore.Disk;
 const string Usage = """
     Measures the store of one disk alone, beside fio on the same preallocated file.
 
-        store-bench --dir FOLDER [--size 4GiB] [--working-set 1GiB] [--seconds 10] [--small-objects 100000]
+        store-bench --dir FOLDER [--size 4GiB] [--working-set 1GiB] [--seconds 10] [--mixed-seconds 60] [--small-objects 100000]
                     [--memory BYTES] [--place Adaptive|InPlace|NewSpace] [--compression none|lz4|zstd]
                     [--only PART[,PART…]] [--no-fio]
 
     FOLDER must be new or empty; it is left behind. The file 'block' in it may be a link to a raw device, whose content is lost.
-    PART is one of: fio, prefill, overwrite1, overwrite32, log32, write4m, read4m, readcold, readhot, omap, small, remove.
+    PART is one of: fio, prefill, overwrite1, overwrite32, log32, write4m, read4m, readcold, readhot, omap, remove, mixed, small; and where named, deep4k, deep64k, deep4m: writes as deep as bench/store-peer compares them.
+    "mixed" reads and writes large data and makes many small objects, until caches fill the memory target; it ends with what of it was resident.
     "gap" is the longest time without an operation that ended, "pause" how late a timer of a millisecond came, "own" the processor time that the loop's thread took
     meanwhile: what checkpoints and all else on the loop cost others, without what the scheduler and garbage add.
     """;
@@ -34,6 +35,9 @@ try
                 break;
             case "--seconds":
                 settings = settings with { Duration = TimeSpan.FromSeconds(double.Parse(Next(), CultureInfo.InvariantCulture)) };
+                break;
+            case "--mixed-seconds":
+                settings = settings with { MixedDuration = TimeSpan.FromSeconds(double.Parse(Next(), CultureInfo.InvariantCulture)) };
                 break;
             case "--small-objects":
                 settings = settings with { SmallObjects = int.Parse(Next(), CultureInfo.InvariantCulture) };
@@ -69,4 +73,5 @@ catch (FormatException error)
     return 2;
 }
 
-return StoreBench.Run(settings);
+StoreBench.Run(settings);
+return 0;

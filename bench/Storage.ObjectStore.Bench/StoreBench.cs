@@ -14,9 +14,14 @@ internal static class StoreBench
     public static readonly ObjectId Log = new("pglog", 1);
     public static readonly ObjectId Index = new("index", 2);
 
+    private static readonly TimeSpan s_warmUp = TimeSpan.FromSeconds(2);
+
+    // As deep as a peer's own bench of its store goes (bench/store-peer); run only where named.
+    private static readonly (string Part, int Size, int Depth)[] s_deep = [("deep4k", 4 << 10, 256), ("deep64k", 64 << 10, 64), ("deep4m", 4 << 20, 16)];
+
     public static ObjectId SmallObject(long number) => new("small." + number.ToString(CultureInfo.InvariantCulture), (uint)(number * 2654435761));
 
-    public static int Run(BenchSettings settings)
+    public static void Run(BenchSettings settings)
     {
         Directory.CreateDirectory(settings.Folder);
         string file = Path.Combine(settings.Folder, DiskObjectStore.BlockFileName);
@@ -30,33 +35,7 @@ internal static class StoreBench
         Wipe(file);
         DiskObjectStore.Format(settings.Folder, settings.Size, Guid.NewGuid());
         using var loop = new ReactorLoop();
-        Exception? failure = null;
-        loop.Failed += error => failure = error;
-        loop.Post(
-            async void (_) =>
-            {
-                try
-                {
-                    await RunLoadsAsync(loop, settings);
-                }
-#pragma warning disable CA1031 // whatever it is, it is told below
-                catch (Exception error)
-#pragma warning restore CA1031
-                {
-                    failure = error;
-                }
-
-                loop.Stop();
-            },
-            null);
-        loop.Run();
-        if (failure is not null)
-        {
-            Console.Error.WriteLine(failure);
-            return 1;
-        }
-
-        return 0;
+        loop.Run(() => RunLoadsAsync(loop, settings));
     }
 
     // Every block written once: a file system converts an allocated block at its first write, which is not what is measured here.
@@ -114,6 +93,9 @@ internal static class StoreBench
         }
 
         await new WriteLoad(store, objects, 4 << 20, 4, random: false, log: false, settings.Compression != PoolCompression.None) { Operations = objects.Length }.RunAsync("4 MiB first write QD4", TimeSpan.FromHours(1), 4 << 20);
+        // What follows is not to be measured while it is being compiled.
+        await new WriteLoad(store, objects, 4096, 32, random: true, log: true).RunAsync("warm-up", s_warmUp, 4096);
+        await store.CheckpointAsync();
         if (settings.Wants("overwrite1"))
         {
             await new WriteLoad(store, objects, 4096, 1, random: true, log: false).RunAsync("4 KiB random overwrite QD1", duration, 4096);
@@ -166,6 +148,21 @@ internal static class StoreBench
         if (settings.Wants("remove"))
         {
             await new WriteLoad(store, objects, 4096, 32, random: true, log: false) { RemoveAt = 2000 }.RunAsync("4 KiB overwrite QD32 beside removals", duration, 4096);
+        }
+
+        foreach ((string part, int size, int depth) in s_deep)
+        {
+            if (settings.Only.Contains(part))
+            {
+                await new WriteLoad(store, objects, size, depth, random: true, log: false).RunAsync($"{part}: overwrite QD{depth}", duration, size);
+            }
+        }
+
+        if (settings.Wants("mixed"))
+        {
+            var memory = new MemoryProbe(loop, settings.Memory);
+            await new MixedLoad(store, objects, 32).RunAsync("mixed QD32", settings.MixedDuration, 0);
+            memory.Print(store);
         }
 
         if (settings.Wants("small"))

@@ -13,13 +13,14 @@ switch (args)
             long.Parse(size, CultureInfo.InvariantCulture),
             int.Parse(seed, CultureInfo.InvariantCulture)).Run();
     case ["store", var folder, var seed, var memory, var compression, var place, var check]:
-        return new SoakedStore(
+        new SoakedStore(
             folder,
             int.Parse(seed, CultureInfo.InvariantCulture),
             long.Parse(memory, CultureInfo.InvariantCulture),
             Enum.Parse<PoolCompression>(compression),
             Enum.Parse<WriteBackPlace>(place),
             bool.Parse(check)).Run();
+        return 0;
     default:
         await Console.Error.WriteLineAsync("use tests/soak-store").ConfigureAwait(false);
         return 2;

@@ -38,38 +38,11 @@ internal sealed class SoakedStore(string folder, int seed, long memory, PoolComp
     private readonly Random _racing = new(Environment.ProcessId);
 
     /// <summary>Runs until it is told to stop.</summary>
-    /// <returns>The exit code.</returns>
-    public int Run()
+    public void Run()
     {
         using var loop = new ReactorLoop();
-        Exception? failure = null;
-        loop.Failed += error => failure = error;
         new Thread(ReadCommands) { IsBackground = true }.Start();
-        loop.Post(
-            async void (_) =>
-            {
-                try
-                {
-                    await SoakAsync(loop);
-                }
-#pragma warning disable CA1031 // whatever it is, it is told below
-                catch (Exception error)
-#pragma warning restore CA1031
-                {
-                    failure = error;
-                }
-
-                loop.Stop();
-            },
-            null);
-        loop.Run();
-        if (failure is not null)
-        {
-            Console.Error.WriteLine(failure);
-            return 1;
-        }
-
-        return 0;
+        loop.Run(() => SoakAsync(loop));
     }
 
     public void OnCommitted(ulong token)

@@ -6,7 +6,7 @@ namespace Storage.ObjectStore.Disk;
 public sealed partial class DiskObjectStore
 {
     private const int LeastDiscard = 16; // units; shorter runs cost the disk more than they give it
-    private const int ReleaseWork = 4096; // units to a step; less than a millisecond, and two on a crowded machine
+    private const int ReleaseWork = 1024; // units to a step; a fraction of a millisecond, one on a crowded machine
     private bool _discardRefused;
     private bool _releaseScheduled;
     private int _releasedOfFirst; // of the oldest release, those that are done with

@@ -7,7 +7,8 @@ namespace Storage.ObjectStore.Disk;
 // that moment.
 public sealed partial class DiskObjectStore
 {
-    private const int SliceWork = 150; // objects and omap entries; well below a millisecond, and two on a crowded machine
+    private const int SliceWork = 64; // objects and omap entries, and half as many block maps; a fraction of a millisecond, one on a crowded machine
+    private const int ChunkWork = 2;
     private readonly List<(ulong Number, OmapOverlay Overlay)> _layers = [];
     private List<(ulong Number, int Chunks, ulong Omap)> _burying = [];
     private List<Onode> _flushing = [];
@@ -160,7 +161,7 @@ public sealed partial class DiskObjectStore
                 continue;
             }
 
-            work++;
+            work += ChunkWork;
             chunk.Dirty = false;
             bool any = ChunkFormat.Write(_value, chunk);
             MetadataKeys.WriteChunk(_key, onode.Number, i);

@@ -143,6 +143,27 @@ public sealed class CompressionTests
     }
 
     [Fact]
+    public void DataThatChangedInMemoryIsNotCompressedIntoSoundData()
+    {
+        using var kit = new StoreKit { Compression = PoolCompression.Lz4 };
+        DiskObjectStore store = kit.Open();
+        BufferSegment data = kit.Data(Compressible());
+        data.Buffer!.Checksums.Keep(3, 0xBAD); // as it came with the message
+        var t = new Transaction();
+        t.CreateCollection(C);
+        t.Write(C, O, 0, data);
+        data.Buffer.Release();
+        store.Submit(t, null, 0);
+        t.Clear();
+        kit.Settle();
+        Assert.Equal(Size - Blob.MostBlocks * 4096, store.Compression[1].OriginalBytes);
+        Assert.Equal(ReadStatus.ChecksumMismatch, kit.Read(store, C, O, 3 * 4096, 4096).Status);
+        Assert.Equal(ReadStatus.Ok, kit.Read(store, C, O, 4 * 4096, 4096).Status);
+        kit.Close(store);
+        kit.AssertNoLeaks();
+    }
+
+    [Fact]
     public void ThreadsCompressAndDecompressBesideTheLoop()
     {
         using var kit = new StoreKit(threads: true) { Compression = PoolCompression.Zstd };
