@@ -7,6 +7,7 @@ public sealed partial class DiskObjectStore
 {
     private const int LeastDiscard = 16; // units; shorter runs cost the disk more than they give it
     private const int ReleaseWork = 1024; // units to a step; a fraction of a millisecond, one on a crowded machine
+    private TaskCompletionSource? _released; // whoever waits for all releases
     private bool _discardRefused;
     private bool _releaseScheduled;
     private int _releasedOfFirst; // of the oldest release, those that are done with
@@ -18,7 +19,22 @@ public sealed partial class DiskObjectStore
     {
         _space.Free(unit);
         _cache.Remove(unit);
-        _releasing--;
+        if (--_releasing == 0 && _released is not null)
+        {
+            // Not from inside the caller, who may be in the middle of a step.
+            _loop.Post(static state => ((TaskCompletionSource)state!).TrySetResult(), _released);
+            _released = null;
+        }
+    }
+
+    /// <summary>Waits until all that was freed went back to the free space, and the disk was told: nobody would tell it later.</summary>
+    private async Task ReleasedAsync()
+    {
+        while (_releasing > 0 && _failure is null)
+        {
+            _released ??= new TaskCompletionSource();
+            await _released.Task;
+        }
     }
 
     // In steps: what was removed at once, a volume say, would hold up commits for long.

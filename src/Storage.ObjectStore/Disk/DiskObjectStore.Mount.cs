@@ -174,6 +174,7 @@ public sealed partial class DiskObjectStore
             await CheckpointAsync();
         }
 
+        await ReleasedAsync();
         Abandon();
     }
 
@@ -225,6 +226,9 @@ public sealed partial class DiskObjectStore
         TaskCompletionSource? idle = _idle;
         _idle = null;
         idle?.TrySetException(_failure ?? new ObjectDisposedException(nameof(DiskObjectStore)));
+        TaskCompletionSource? released = _released;
+        _released = null;
+        released?.TrySetException(_failure ?? new ObjectDisposedException(nameof(DiskObjectStore)));
     }
 
     private static void Check(int result, int expected, string what)
