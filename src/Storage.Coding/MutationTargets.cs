@@ -20,10 +20,14 @@ public static class MutationTargets
         Mutation.ClientTakesOldAnswers,
         Mutation.LeaseCountedFromAnswer,
         Mutation.MonitorConfirmsLostChanges,
+        Mutation.PastForgottenWhenActive,
+        Mutation.PeersBeforeDurable,
         Mutation.PromiseForgottenAtRestart,
         Mutation.PullTakesAnyVersion,
         Mutation.RaftReadsBeforeOwnEntry,
         Mutation.RaftTruncatesOnStaleAppend,
+        Mutation.SplitForgetsPromise,
+        Mutation.TrimsMissingClones,
     ];
 
     // What the default mix does too rarely.
