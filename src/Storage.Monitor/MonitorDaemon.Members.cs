@@ -32,6 +32,13 @@ public sealed partial class MonitorDaemon
 
     private void FollowMembers()
     {
+        // One that never caught up has no map when it hears that nobody waits for it.
+        if (_mustLeave)
+        {
+            Leave();
+            return;
+        }
+
         if (_state.Map is null)
         {
             return;
@@ -39,7 +46,7 @@ public sealed partial class MonitorDaemon
 
         ReconcilePeers();
         TellRemoved();
-        if (_mustLeave || (_raft!.Role != RaftRole.Leader && IsGone(_options.Id)))
+        if (_raft!.Role != RaftRole.Leader && IsGone(_options.Id))
         {
             Leave();
             return;

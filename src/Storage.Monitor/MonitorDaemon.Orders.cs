@@ -111,11 +111,6 @@ public sealed partial class MonitorDaemon
 
     private void GiveUpUnfound(PgMarkUnfoundLostRequest request, AdminReplyTo reply)
     {
-        if (!request.Confirmed)
-        {
-            throw new RpcException(StatusCode.InvalidArgument, "this gives up the newest versions of objects; it has to be confirmed");
-        }
-
         PgCommand command = request.Mode switch
         {
             UnfoundMode.Revert => PgCommand.RevertUnfound,
@@ -123,6 +118,15 @@ public sealed partial class MonitorDaemon
             _ => throw new RpcException(StatusCode.InvalidArgument, "say what becomes of the objects: revert or delete"),
         };
         PgId group = ParseGroup(request.Pgid);
+        if (!request.Confirmed)
+        {
+            long unfound = _leader.Statistics.Views(_state.Map!, _loop.Now, _leader.Policy.StaleAfter).Where(view => view.Group == group).Sum(view => view.Report?.UnfoundObjects ?? 0);
+            throw new RpcException(
+                StatusCode.FailedPrecondition,
+                $"this gives up acknowledged writes for good: {unfound} objects of pg {group} have no known copy of their newest version, and {(request.Mode == UnfoundMode.Revert ? "go back to an older one, or away where there is none" : "are removed")}. "
+                + $"'pg query {group}' names them and the OSDs that may have them: start those; else confirm (--yes-i-really-mean-it)");
+        }
+
         Order(PrimaryOf(group), group, command, 0, (status, text) => reply(status, new ChangeReply { Epoch = _state.Epoch.Value, Changed = true, Message = text }));
     }
 
@@ -169,7 +173,8 @@ public sealed partial class MonitorDaemon
     {
         if (_state.Map!.FindOsd(target) is not { IsUp: true } osd)
         {
-            answer(new RpcStatus(StatusCode.FailedPrecondition, target.IsSome ? $"{target} is not up" : $"PG {group} has no primary that is up"), "");
+            answer(new RpcStatus(StatusCode.FailedPrecondition, !target.IsSome ? $"PG {group} has no primary that is up"
+                : _state.Map.FindOsd(target) is null ? $"{target} does not exist" : $"{target} is not up"), "");
             return;
         }
 

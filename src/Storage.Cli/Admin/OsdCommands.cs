@@ -159,12 +159,12 @@ internal static class OsdCommands
     private static Verb Reweight(string name, string description, bool crush)
     {
         Argument<string> osd = OsdArgument();
-        var weight = new Argument<double>("WEIGHT") { Description = crush ? "The weight, 0 or more." : "The share, 0 to 1." };
+        var weight = new Argument<string>("WEIGHT") { Description = crush ? "The weight, 0 or more." : "The share, 0 to 1." };
         string prefix = crush ? "storage osd crush" : "storage osd";
         return new Verb(name, description, $"{prefix} {name} 3 {(crush ? "1.819" : "0.8")}") { osd, weight, Changes.Sure }.Does(async (run, cancellation) =>
         {
             ChangeReply reply = await run.Admin.OsdReweightAsync(
-                new OsdReweightRequest { Osd = ParseOsd(run.Get(osd)), Weight = run.Get(weight), CrushWeight = crush, Confirmed = run.Get(Changes.Sure) }, cancellation).ConfigureAwait(false);
+                new OsdReweightRequest { Osd = ParseOsd(run.Get(osd)), Weight = Amount.ParseNumber(run.Get(weight)), CrushWeight = crush, Confirmed = run.Get(Changes.Sure) }, cancellation).ConfigureAwait(false);
             run.Print(reply, Changes.Line(reply, "reweighted"));
         });
     }

@@ -110,6 +110,11 @@ internal static class OsdMaintenance
         var osds = new Argument<string[]>("OSD") { Description = "OSDs, as 3 or osd.3.", Arity = ArgumentArity.OneOrMore };
         return new Verb("set-device-class", "Gives OSDs a device class, for rules that take only some kind of device.", "storage osd crush set-device-class ssd 1 2 3") { name, osds, Changes.Sure }.Does((run, cancellation) =>
         {
+            if (run.Get(name).Length == 0)
+            {
+                throw new CliException("a device class has a name, as ssd; osd crush rm-device-class takes it away.");
+            }
+
             var set = new CrushSetClass { DeviceClass = run.Get(name) };
             set.Osds.AddRange(run.Get(osds).Select(OsdCommands.ParseOsd));
             return EditAsync(run, new CrushEditRequest { SetClass = set }, cancellation);

@@ -29,6 +29,14 @@ internal static class PoolCommands
             "storage pool create vms --size 3 --pg-num 64 --application block",
             "storage pool create scratch --size 2 --min-size 1 --failure-domain osd") { name, size, minSize, pgs, rule, domain, deviceClass, application, lenient }.Does(async (run, cancellation) =>
         {
+            foreach (Option<uint> number in (Option<uint>[])[size, minSize, pgs])
+            {
+                if (run.Has(number) && run.Get(number) == 0)
+                {
+                    throw new CliException($"{number.Name} 0: from 1 on are possible; leave it out for the default.");
+                }
+            }
+
             PoolCreateReply reply = await run.Admin.PoolCreateAsync(
                 new PoolCreateRequest
                 {
@@ -114,10 +122,12 @@ internal static class PoolCommands
         var key = new Argument<string>("KEY") { Description = "size, min_size, pg_num, pg_autoscale_mode, target_size_ratio, compression, compression_required_ratio, compression_level, rule, quota_bytes, quota_objects, application or name." };
         var value = new Argument<string>("VALUE") { Description = "The new value." };
         var sure = new Option<bool>("--yes-i-really-mean-it") { Description = "Confirm a value that may cost data: size 1, min_size 1." };
-        return new Verb("set", "Changes one setting of a pool.", "storage pool set vms size 3", "storage pool set vms quota_bytes 1099511627776", "storage pool set vms compression lz4") { name, key, value, sure }.Does(async (run, cancellation) =>
+        return new Verb("set", "Changes one setting of a pool.", "storage pool set vms size 3", "storage pool set vms quota_bytes 1TiB", "storage pool set vms compression lz4") { name, key, value, sure }.Does(async (run, cancellation) =>
         {
+            // Monitors take bytes.
+            string given = run.Get(key) == "quota_bytes" ? Amount.ParseBytes(run.Get(value)).ToString(CultureInfo.InvariantCulture) : run.Get(value);
             ChangeReply reply = await run.Admin.PoolSetAsync(
-                new PoolSetRequest { Name = run.Get(name), Key = run.Get(key), Value = run.Get(value), Confirmed = run.Get(sure) }, cancellation).ConfigureAwait(false);
+                new PoolSetRequest { Name = run.Get(name), Key = run.Get(key), Value = given, Confirmed = run.Get(sure) }, cancellation).ConfigureAwait(false);
             run.Print(reply, Changes.Line(reply, $"pool {run.Get(name)}: {run.Get(key)} = {run.Get(value)}"));
         });
     }

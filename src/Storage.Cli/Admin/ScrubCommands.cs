@@ -89,16 +89,11 @@ internal static class ScrubCommands
         var sure = new Option<bool>("--yes-i-really-mean-it") { Description = "Confirm: the newest versions of these objects are given up for good." };
         return new Verb("mark-unfound-lost", "Gives up objects whose newest version no OSD has any more.", "storage pg mark-unfound-lost 2.1f revert --yes-i-really-mean-it") { id, mode, sure }.Does(async (run, cancellation) =>
         {
-            if (!run.Get(sure))
-            {
-                throw new CliException("this gives up acknowledged writes; see pg query for the objects and for OSDs that may have them, then add --yes-i-really-mean-it.");
-            }
-
             var request = new PgMarkUnfoundLostRequest
             {
                 Pgid = run.Get(id),
                 Mode = run.Get(mode) == "revert" ? UnfoundMode.Revert : UnfoundMode.Delete,
-                Confirmed = true,
+                Confirmed = run.Get(sure),
             };
             ChangeReply reply = await run.Admin.PgMarkUnfoundLostAsync(request, cancellation).ConfigureAwait(false);
             run.Print(reply, reply.Message);

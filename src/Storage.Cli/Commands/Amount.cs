@@ -50,6 +50,13 @@ internal static class Amount
         return bytes == decimal.Truncate(bytes) ? (long)bytes : throw new CliException($"'{text}' is not a whole number of bytes.");
     }
 
+    /// <summary>Reads a number such as 0.8; a comma does not pass for anything, though some countries write 0,8.</summary>
+    /// <exception cref="CliException">It is no number.</exception>
+    public static double ParseNumber(string text) =>
+        double.TryParse(text, NumberStyles.AllowLeadingSign | NumberStyles.AllowDecimalPoint | NumberStyles.AllowExponent, CultureInfo.InvariantCulture, out double number) && double.IsFinite(number)
+            ? number
+            : throw new CliException($"'{text}' is no number; write for example 0.8.");
+
     /// <summary>Bytes with three or four digits and a unit.</summary>
     public static string Bytes(double bytes)
     {

@@ -21,8 +21,9 @@ internal static class StorageCommand
             return CrushOffline.Run(arguments);
         }
 
-        ParseResult parsed = Build().Parse(arguments);
-        return await parsed.InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = true }).ConfigureAwait(false);
+        // No @FILE: a name may begin with @.
+        ParseResult parsed = Build().Parse(arguments, new ParserConfiguration { ResponseFileTokenReplacer = null });
+        return UsageErrors.Report(parsed) ? Verb.Failure : await parsed.InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = true }).ConfigureAwait(false);
     }
 
     public static RootCommand Build()

@@ -56,6 +56,7 @@ internal sealed class Verb : Command
         RpcException { Code: StatusCode.DeadlineExceeded } rpc =>
             $"the monitors did not answer in time: {rpc.Status.Message}. If this was a change, look with 'storage log last' whether it was made before you repeat it; see also 'storage mon status'.",
         RpcException rpc => rpc.Status.Message.Length > 0 ? rpc.Status.Message : rpc.Code.ToString(),
+        ArgumentException { ParamName: { } parameter } => e.Message.Replace($" (Parameter '{parameter}')", "", StringComparison.Ordinal), // which means nothing to a user
         ObjectOperationException or IOException or UnauthorizedAccessException or ArgumentException or InvalidOperationException
             or FormatException or MalformedDataException or TimeoutException => e.Message,
         _ => null,

@@ -31,7 +31,7 @@ internal static class OsdDaemonVerbs
         var id = new Option<int?>("--osd-id") { Description = "The number wanted; default the lowest free one." };
         var host = new Option<string>("--host") { Description = "The CRUSH bucket for this machine.", DefaultValueFactory = _ => Environment.MachineName };
         var deviceClass = new Option<string>("--device-class") { Description = "hdd, ssd or nvme.", DefaultValueFactory = _ => "ssd" };
-        var weight = new Option<double?>("--weight") { Description = "CRUSH weight; default the size in TiB." };
+        var weight = new Option<string?>("--weight") { Description = "CRUSH weight; default the size in TiB." };
         return new Verb(
             "mkfs",
             "Allocates an OSD's number and makes its store. A link named 'block' to a raw device in the folder is used in place of a file.",
@@ -41,6 +41,7 @@ internal static class OsdDaemonVerbs
             ClusterFile file = ClusterFile.Find(run.Get(cluster));
             NodeAddress address = AddressRules.ParseListen(run.Get(listen)!, DaemonOptions.InsecureNetwork(run));
             long bytes = Amount.ParseBytes(run.Get(size)!);
+            RequireSize(bytes); // before the map has an OSD without a disk
             if (DaemonFile.Exists(folder))
             {
                 throw new CliException($"{folder} holds a daemon already.");
@@ -48,7 +49,7 @@ internal static class OsdDaemonVerbs
 
             using var channel = AdminChannel.Create(file.Monitors.Select(monitor => monitor.AdminAddress));
             Guid uuid = Guid.NewGuid();
-            var request = new OsdCreateRequest { Uuid = uuid.ToString(), CrushWeight = run.Get(weight) ?? WeightOf(bytes), DeviceClass = run.Get(deviceClass) };
+            var request = new OsdCreateRequest { Uuid = uuid.ToString(), CrushWeight = run.Get(weight) is { } given ? Amount.ParseNumber(given) : WeightOf(bytes), DeviceClass = run.Get(deviceClass) };
             request.Location.Add("root", "default");
             request.Location.Add("host", run.Get(host));
             if (run.Get(id) is { } wanted)
@@ -78,6 +79,17 @@ internal static class OsdDaemonVerbs
         return DaemonHost.RunAsync(
             string.Create(CultureInfo.InvariantCulture, $"osd.{file.Id}"), DaemonOptions.Logging(run), context => new OsdProcess(context, folder, file, DaemonOptions.FaultFolder(run), bind), cancellation);
     });
+
+    /// <summary>Refuses a store too small for its journal and some data.</summary>
+    /// <exception cref="CliException">It is.</exception>
+    public static void RequireSize(long bytes)
+    {
+        const long least = 128L << 20;
+        if (bytes < least)
+        {
+            throw new CliException($"{Amount.Bytes(bytes)} are too little for an OSD's store; at least {Amount.Bytes(least)} are needed.");
+        }
+    }
 
     /// <summary>The CRUSH weight of a disk.</summary>
     public static double WeightOf(long bytes) => Math.Max(Math.Round(bytes / BytesPerWeight, 5), 0.0001);

@@ -32,6 +32,11 @@ internal static class ObjectCommands
         return new Verb("put", "Stores a file as an object.", "storage object put greeting hello.txt --pool scratch", "echo hi | storage object put greeting - --pool scratch") { name, file, pool }
             .Does((run, cancellation) => DataSession.RunAsync(run, cancellation, async client =>
             {
+                if (run.Get(name).Length == 0)
+                {
+                    throw new CliException("an object needs a name.");
+                }
+
                 long id = await DataSession.PoolIdAsync(client, run.Get(pool)!, cancellation).ConfigureAwait(false);
                 string path = run.Get(file);
                 using Stream stream = path == "-" ? Console.OpenStandardInput() : File.OpenRead(path);
@@ -76,7 +81,7 @@ internal static class ObjectCommands
                     {
                         var operation = new ObjectOperation().Add(OperationCode.Read, offset, Piece);
                         using OperationResult result = await client.ExecuteAsync(id, run.Get(name), operation, cancellation).ConfigureAwait(false);
-                        result.ThrowIfFailed($"read {run.Get(name)}");
+                        Judge(result, $"read {run.Get(name)}", run.Get(name), run.Get(pool)!);
                         stream ??= path == "-" ? Console.OpenStandardOutput() : File.Create(path);
                         BufferSegment data = result.DataOf(0);
                         await stream.WriteAsync(data.Memory, cancellation).ConfigureAwait(false);
@@ -109,7 +114,7 @@ internal static class ObjectCommands
                 {
                     using OperationResult result = await client.ExecuteAsync(
                         id, name, new ObjectOperation().Add(OperationCode.Remove), new OperationContext(EvenIfFull: true), cancellation).ConfigureAwait(false);
-                    result.ThrowIfFailed($"remove {name}");
+                    Judge(result, $"remove {name}", name, run.Get(pool)!);
                 }
             }));
     }
@@ -155,7 +160,7 @@ internal static class ObjectCommands
             {
                 long id = await DataSession.PoolIdAsync(client, run.Get(pool)!, cancellation).ConfigureAwait(false);
                 using OperationResult result = await client.ExecuteAsync(id, run.Get(name), new ObjectOperation().Add(OperationCode.Stat), cancellation).ConfigureAwait(false);
-                result.ThrowIfFailed($"look up {run.Get(name)}");
+                Judge(result, $"look up {run.Get(name)}", run.Get(name), run.Get(pool)!);
                 ObjectStat stat = result.StatOf(0);
                 ClusterMap map = client.Map!;
                 PgId group = ClusterMap.GroupOf(map.FindPool(id)!, CrushHash.StringHash(Encoding.UTF8.GetBytes(run.Get(name))));
@@ -185,6 +190,16 @@ internal static class ObjectCommands
                     run.Out.WriteLine($"{run.Get(name)}: {Amount.Bytes(stat.Size)} ({stat.Size} bytes), version {stat.Version}, pg {group} on [{string.Join(',', mapping.Acting.Select(osd => osd.Value))}], primary {mapping.Primary}");
                 }
             }));
+    }
+
+    private static void Judge(OperationResult result, string action, string name, string pool)
+    {
+        if (result.Result == ResultCode.NotFound)
+        {
+            throw new CliException($"there is no object '{name}' in pool '{pool}'.");
+        }
+
+        result.ThrowIfFailed(action);
     }
 
     private static Verb Bench()

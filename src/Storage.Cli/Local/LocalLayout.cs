@@ -26,10 +26,8 @@ internal static class LocalLayout
             throw new CliException($"--mons {monitors}: 1 to {MostMonitors} are possible; 3 or 5 make sense.");
         }
 
-        if (osds is < 1 or > MostOsds)
-        {
-            throw new CliException($"--osds {osds}: 1 to {MostOsds} are possible.");
-        }
+        RequireOsds(osds);
+        Daemons.OsdDaemonVerbs.RequireSize(osdBytes);
 
         if (portBase is < 1024 or > 65535 - OsdOffset - MostOsds)
         {
@@ -56,6 +54,14 @@ internal static class LocalLayout
                 new DaemonEntry("s3.0", "s3", At(portBase + S3Offset)),
             ],
         };
+    }
+
+    private static void RequireOsds(int osds)
+    {
+        if (osds is < 1 or > MostOsds)
+        {
+            throw new CliException($"--osds {osds}: 1 to {MostOsds} are possible.");
+        }
     }
 
     /// <summary>The first of a cluster's ports.</summary>
@@ -85,6 +91,7 @@ internal static class LocalLayout
     /// <summary>Bytes for each OSD: 8 GiB, or less where the disk has not room for that twice over.</summary>
     public static long OsdSize(string folder, int osds)
     {
+        RequireOsds(osds);
         const long step = 256L << 20;
         const long least = 512L << 20;
         string existing = folder;

@@ -1,9 +1,12 @@
 using System.Diagnostics;
 using System.Globalization;
+using System.Net;
+using System.Net.Sockets;
 using Storage.Cli.Commands;
 using Storage.Cli.Configuration;
 using Storage.Cli.Daemons;
 using Storage.Cluster;
+using Storage.Monitor;
 using Storage.Rpc;
 using Storage.Rpc.Admin;
 using MonitorInfo = Storage.Cluster.MonitorInfo;
@@ -19,8 +22,26 @@ internal static class LocalMonitors
     /// <summary>Adds a monitor that somebody starts elsewhere: makes its folder if that is to be on this machine.</summary>
     public static async Task<MonAddReply> AddAsync(AdminClient admin, string name, string address, string adminAddress, string? folder, bool insecureNetwork, CancellationToken cancellation)
     {
+        // What cannot work is found out before the map has a monitor that never comes.
+        NodeAddress[] addresses = [AddressRules.Parse(address), AddressRules.Parse(adminAddress)];
+        foreach (NodeAddress one in addresses)
+        {
+            AddressRules.Check(one, insecureNetwork || folder is null);
+        }
+
+        if (folder is not null)
+        {
+            MonStatusReply status = await admin.MonStatusAsync(new MonStatusRequest(), cancellation).ConfigureAwait(false);
+            bool isMember = status.Monitors.FirstOrDefault(monitor => monitor.Name == name) is { } member && IsFolderOf(folder, status.Fsid, member);
+            if (!isMember)
+            {
+                RequireNewFolder(folder);
+                Array.ForEach(addresses, RequireFree);
+            }
+        }
+
         MonAddReply added = await admin.MonAddAsync(new MonAddRequest { Name = name, Address = address, AdminAddress = adminAddress }, cancellation).ConfigureAwait(false);
-        if (folder is not null && !Monitor.MonitorStore.IsFormatted(folder))
+        if (folder is not null && !MonitorStore.IsFormatted(folder))
         {
             MonitorInfo[] all = [.. added.Monitors.Select(monitor => new MonitorInfo(
                 monitor.Id, monitor.Name, AddressRules.Parse(monitor.Address), AddressRules.Parse(monitor.AdminAddress)))];
@@ -30,12 +51,54 @@ internal static class LocalMonitors
         return added;
     }
 
+    private static bool IsFolderOf(string folder, string fsid, Rpc.Admin.MonitorInfo member) =>
+        MonitorStore.IsFormatted(folder) && MonitorStore.Read(folder) is var made && made.Id == member.Id && made.Fsid.ToString() == fsid;
+
+    // The folder of a removed monitor, or of another cluster, would never be let in.
+    private static void RequireNewFolder(string folder)
+    {
+        if (MonitorStore.IsFormatted(folder))
+        {
+            MonitorOptions made = MonitorStore.Read(folder);
+            throw new CliException($"{folder} holds mon.{made.Self.Name} (id {made.Id}) of cluster {made.Fsid}: a new monitor needs a new folder. Name another one, or remove this one if its monitor is gone for good.");
+        }
+
+        // An interrupted attempt may have left the beginnings of one.
+        if (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).FirstOrDefault(path => Path.GetFileName(path) is not ("raft" or "monitor.json.new")) is { } other)
+        {
+            throw new CliException($"{folder} is not empty ({Path.GetFileName(other)}); a new monitor needs a new folder.");
+        }
+    }
+
+    // An address of another machine cannot be tried here, nor one that is bound where the daemon runs.
+    private static void RequireFree(NodeAddress address)
+    {
+        using var socket = new Socket(SocketType.Stream, ProtocolType.Tcp) { ExclusiveAddressUse = false };
+        try
+        {
+            socket.Bind(new IPEndPoint(IPAddress.Parse(address.Host), address.Port));
+        }
+        catch (SocketException e) when (e.SocketErrorCode == SocketError.AddressAlreadyInUse)
+        {
+            throw new CliException($"something else on this machine has {address} already; choose another address.", e);
+        }
+        catch (SocketException e) when (e.SocketErrorCode == SocketError.AddressNotAvailable)
+        {
+            // Not of this machine, or told to others and mapped to it.
+        }
+    }
+
     /// <summary>Adds a monitor to a local cluster, starts it, and waits until it votes.</summary>
     public static async Task<MonAddReply> AddLocalAsync(ClusterFile cluster, AdminClient admin, string name, Action<string> report, CancellationToken cancellation)
     {
         (string address, string adminAddress) = cluster.Monitors.FirstOrDefault(monitor => monitor.Name == name) is { } known
             ? (known.Address, known.AdminAddress)
             : LocalLayout.FreeMonitorAddresses(cluster);
+        if (cluster.SingleProcess)
+        {
+            throw new CliException("all daemons of this cluster run in one process, which starts with the monitors it was made with; give --address, --admin-address and --folder for one that runs beside it.");
+        }
+
         string folder = Path.Combine(cluster.Folder, "mon." + name);
         MonAddReply added = await AddAsync(admin, name, address, adminAddress, folder, insecureNetwork: false, cancellation).ConfigureAwait(false);
         var daemon = new DaemonEntry("mon." + name, "mon", address);
@@ -46,9 +109,15 @@ internal static class LocalMonitors
         };
         Write(cluster);
         report($"mon.{name} added at {address} (epoch {added.Epoch}); starting it");
-        new DaemonProcess(cluster, daemon).Start();
+        var process = new DaemonProcess(cluster, daemon);
+        process.Start();
         await WaitAsync($"mon.{name} does not become a voter; see {Path.Combine(cluster.Folder, "log", daemon.Name + ".log")}", cancellation, async () =>
         {
+            if (process.Pid is null)
+            {
+                throw new CliException($"mon.{name} ended as it started; it is in the map and has no vote: mend it and start it (daemon start), or take it out (mon rm {name}).\n{process.LogTail(5)}");
+            }
+
             MonStatusReply status = await admin.MonStatusAsync(new MonStatusRequest(), cancellation).ConfigureAwait(false);
             return status.Monitors.Any(monitor => monitor.Name == name && monitor.State is MonitorState.Follower or MonitorState.Leader);
         }).ConfigureAwait(false);

@@ -10,21 +10,46 @@ internal static class CrushOffline
 
     /// <summary>Whether the command line is for this parser.</summary>
     public static bool Matches(IReadOnlyList<string> arguments) =>
-        arguments.Count > 2
-        && arguments[0] == "crush"
-        && (s_verbs.Contains(arguments[1]) || arguments[1] is "-c" or "-d" or "-i")
-        && !arguments.Any(argument => argument is "-h" or "--help" or "-?");
+        WithoutCommon(arguments) is { Count: > 2 } words
+        && words[0] == "crush"
+        && (s_verbs.Contains(words[1]) || words[1] is "-c" or "-d" or "-i")
+        && !words.Any(word => word is "-h" or "--help" or "-?");
 
     public static int Run(IReadOnlyList<string> arguments)
     {
+        if (arguments.Contains(CommonOptions.Json.Name))
+        {
+            Console.Error.WriteLine($"storage: crush {WithoutCommon(arguments)[1]} prints what crushtool prints; there is no {CommonOptions.Json.Name} for it.");
+            return Verb.Failure;
+        }
+
         try
         {
-            return CrushCommand.Run(Translate([.. arguments.Skip(1)]), Console.Out, Console.Error);
+            return CrushCommand.Run(Translate([.. WithoutCommon(arguments).Skip(1)]), Console.Out, Console.Error);
         }
         finally
         {
             Console.Out.Flush();
         }
+    }
+
+    // Which cluster is meant says nothing about a map in a file.
+    private static List<string> WithoutCommon(IReadOnlyList<string> arguments)
+    {
+        var words = new List<string>();
+        for (int i = 0; i < arguments.Count; i++)
+        {
+            if (arguments[i] == CommonOptions.Data.Name)
+            {
+                i++;
+            }
+            else if (arguments[i] != CommonOptions.Json.Name && !arguments[i].StartsWith(CommonOptions.Data.Name + "=", StringComparison.Ordinal))
+            {
+                words.Add(arguments[i]);
+            }
+        }
+
+        return words;
     }
 
     /// <summary>Brings crushtool's spelling into the form VERB MAP OPTIONS.</summary>

@@ -29,7 +29,7 @@ internal sealed partial class AdminChanges
                 Mute(HealthMuteRequest.Parser.ParseFrom(body), reply);
                 return true;
             case "HealthUnmute":
-                SetMute(HealthUnmuteRequest.Parser.ParseFrom(body).Code, null, reply);
+                Unmute(HealthUnmuteRequest.Parser.ParseFrom(body).Code, reply);
                 return true;
             case "Balance":
                 Balance(BalanceRequest.Parser.ParseFrom(body), reply);
@@ -113,9 +113,20 @@ internal sealed partial class AdminChanges
                     return change.Refuse(StatusCode.FailedPrecondition, $"pool '{user.Name}' uses rule '{request.RemoveRule}': give it another one first");
                 }
 
-                if (request.EditCase == CrushEditRequest.EditOneofCase.Rename && request.Rename.Name.StartsWith("osd.", StringComparison.Ordinal))
+                if (request.EditCase == CrushEditRequest.EditOneofCase.Rename && draft.Crush.TryGetItemId(request.Rename.Name, out int renamed) && renamed >= 0)
                 {
                     return change.Refuse(StatusCode.InvalidArgument, "OSDs keep their names");
+                }
+
+                string added = request.EditCase switch
+                {
+                    CrushEditRequest.EditOneofCase.Rename => request.Rename.NewName,
+                    CrushEditRequest.EditOneofCase.AddBucket => request.AddBucket.Name,
+                    _ => "",
+                };
+                if (added.StartsWith("osd.", StringComparison.Ordinal))
+                {
+                    return change.Refuse(StatusCode.InvalidArgument, $"'{added}' is the name of an OSD, not of a bucket");
                 }
 
                 Verdict verdict = EditCrush(draft, change, crush => Edited(crush, request, out what), request.Confirmed);
@@ -136,7 +147,9 @@ internal sealed partial class AdminChanges
         {
             case CrushEditRequest.EditOneofCase.AddBucket:
                 what = $"{request.AddBucket.Type} {request.AddBucket.Name} added";
-                return crush.WithBucket(request.AddBucket.Name, request.AddBucket.Type, Location(request.AddBucket.Location));
+                (string Type, string Name)[] place = Location(request.AddBucket.Location);
+                RequireRoot(crush, place);
+                return crush.WithBucket(request.AddBucket.Name, request.AddBucket.Type, place);
             case CrushEditRequest.EditOneofCase.Move:
                 return Moved(crush, request.Move, out what);
             case CrushEditRequest.EditOneofCase.RemoveItem:
@@ -175,12 +188,7 @@ internal sealed partial class AdminChanges
             throw new ArgumentException($"there is no '{move.Name}' in the CRUSH map");
         }
 
-        // A bucket that comes into being below a known one takes data as before; a root of its own takes none, and a typing error would empty the item.
-        if (location.FirstOrDefault(above => above.Type == "root" && !crush.TryGetItemId(above.Name, out _)) is { Name: { } root })
-        {
-            throw new ArgumentException($"there is no root '{root}'; add it first (osd crush add-bucket {root} root)");
-        }
-
+        RequireRoot(crush, location);
         if (!Array.Exists(location, above => crush.TryGetItemId(above.Name, out _)))
         {
             throw new ArgumentException($"there is none of {string.Join(", ", location.Select(above => $"{above.Type}={above.Name}"))}; add it first (osd crush add-bucket)");
@@ -189,6 +197,15 @@ internal sealed partial class AdminChanges
         return item < 0
             ? crush.WithMovedBucket(move.Name, location)
             : crush.WithDevice(item, move.Name, crush.ContainsDevice(item) ? crush.GetDeviceWeight(item) / (double)CrushMap.WeightOne : 1, null, location);
+    }
+
+    // A bucket that comes into being below a known one takes data as before; a root of its own takes none, and a typing error would empty the item.
+    private static void RequireRoot(CrushMap crush, (string Type, string Name)[] location)
+    {
+        if (location.FirstOrDefault(above => above.Type == "root" && !crush.TryGetItemId(above.Name, out _)) is { Name: { } root })
+        {
+            throw new ArgumentException($"there is no root '{root}'; add it first (osd crush add-bucket {root} root)");
+        }
     }
 
     private static (string Type, string Name)[] Location(IEnumerable<KeyValuePair<string, string>> entries) => [.. entries.Select(entry => (entry.Key, entry.Value))];
@@ -200,12 +217,27 @@ internal sealed partial class AdminChanges
             throw new RpcException(StatusCode.InvalidArgument, $"'{request.Code}' is no code of a health check (as in OSD_DOWN)");
         }
 
-        if (!HealthReport.Codes.Contains(request.Code, StringComparer.Ordinal))
+        RequireCheck(request.Code);
+        SetMute(request.Code, draft => request.DurationSeconds == 0 ? 0 : draft.UnixMilliseconds + request.DurationSeconds * 1000L, reply);
+    }
+
+    // A mute of a check that there is no longer may always be ended.
+    private void Unmute(string code, AdminReplyTo reply)
+    {
+        if (leader.Map?.Configuration.ContainsKey(HealthMutes.KeyOf(code)) != true)
         {
-            throw new RpcException(StatusCode.InvalidArgument, $"there is no health check '{request.Code}'; there are {string.Join(", ", HealthReport.Codes)}");
+            RequireCheck(code);
         }
 
-        SetMute(request.Code, draft => request.DurationSeconds == 0 ? 0 : draft.UnixMilliseconds + request.DurationSeconds * 1000L, reply);
+        SetMute(code, null, reply);
+    }
+
+    private static void RequireCheck(string code)
+    {
+        if (!HealthReport.Codes.Contains(code, StringComparer.Ordinal))
+        {
+            throw new RpcException(StatusCode.InvalidArgument, $"there is no health check '{code}'; there are {string.Join(", ", HealthReport.Codes)}");
+        }
     }
 
     private void SetMute(string code, Func<MapDraft, long>? until, AdminReplyTo reply)

@@ -1,3 +1,4 @@
+using System.Net;
 using Storage.Cluster;
 using Storage.Messaging;
 using Storage.Monitor.Core;
@@ -22,6 +23,11 @@ internal sealed partial class AdminChanges
 
         NodeAddress address = Address(request.Address, "address");
         NodeAddress adminAddress = Address(request.AdminAddress, "admin address");
+        if (address == adminAddress)
+        {
+            throw new RpcException(StatusCode.InvalidArgument, $"{address} cannot serve messages and the admin API both: give the admin API a port of its own");
+        }
+
         ulong id = 0;
         IReadOnlyList<MonitorInfo> all = [];
         leader.Request(new MapChange(
@@ -39,6 +45,11 @@ internal sealed partial class AdminChanges
                 if (all.FirstOrDefault(monitor => Uses(monitor, address) || Uses(monitor, adminAddress)) is { } taken)
                 {
                     return change.Refuse(StatusCode.AlreadyExists, $"mon.{taken.Name} has that address already");
+                }
+
+                if (draft.Osds.FirstOrDefault(osd => osd.Address == address || osd.Address == adminAddress) is { Address.Port: > 0 } used)
+                {
+                    return change.Refuse(StatusCode.AlreadyExists, $"{used.Id} has the address {used.Address} already");
                 }
 
                 if (all.Count >= MostMonitors)
@@ -104,7 +115,15 @@ internal sealed partial class AdminChanges
 
     private static bool Uses(MonitorInfo monitor, NodeAddress address) => !address.IsNone && (monitor.Address == address || monitor.AdminAddress == address);
 
-    private static NodeAddress Address(string text, string what) => NodeAddress.TryParse(text, out NodeAddress address) && address.Port > 0
-        ? address
-        : throw new RpcException(StatusCode.InvalidArgument, $"'{text}' is no {what} (HOST:PORT)");
+    private static NodeAddress Address(string text, string what)
+    {
+        if (!NodeAddress.TryParse(text, out NodeAddress address) || address.Port == 0)
+        {
+            throw new RpcException(StatusCode.InvalidArgument, $"'{text}' is no {what} (HOST:PORT)");
+        }
+
+        return IPAddress.TryParse(address.Host, out IPAddress? ip) && (ip.Equals(IPAddress.Any) || ip.Equals(IPAddress.IPv6Any))
+            ? throw new RpcException(StatusCode.InvalidArgument, $"nobody can connect to '{text}': write an IP address of the monitor's machine (mon run --bind {address.Host} listens on all of them)")
+            : address;
+    }
 }

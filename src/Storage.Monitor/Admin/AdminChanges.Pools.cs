@@ -38,6 +38,11 @@ internal sealed partial class AdminChanges
                     return request.IfNotExists ? Verdict.NoChange : change.Refuse(StatusCode.AlreadyExists, $"pool '{request.Name}' exists");
                 }
 
+                if (TooManyGroups(draft, (long)groups * size) is { } many)
+                {
+                    return change.Refuse(StatusCode.FailedPrecondition, $"{groups} pgs of {size} copies: {many}; take fewer, or add OSDs");
+                }
+
                 string rule = request.Rule.Length > 0 ? request.Rule : CrushPlan.RuleName(domain, request.DeviceClass);
                 if (draft.Crush.FindRule(rule) < 0)
                 {
@@ -126,7 +131,8 @@ internal sealed partial class AdminChanges
                     return Verdict.NoChange;
                 }
 
-                if (!request.Confirmed && Danger(pool, next) is { } danger)
+                long more = ((long)next.PgCount * next.Size) - ((long)pool.PgCount * pool.Size);
+                if (!request.Confirmed && (Danger(pool, next) ?? (more > 0 ? TooManyGroups(draft, more) : null)) is { } danger)
                 {
                     return change.Refuse(StatusCode.FailedPrecondition, $"{danger}; confirm (--yes-i-really-mean-it)");
                 }
@@ -137,6 +143,16 @@ internal sealed partial class AdminChanges
             },
             reply,
             () => message);
+    }
+
+    // Every PG costs its OSDs memory and work, also while it is idle; a typing error would take a cluster down.
+    private static string? TooManyGroups(MapDraft draft, long more)
+    {
+        int osds = draft.Osds.Count();
+        long copies = draft.Pools.Sum(pool => (long)pool.PgCount * pool.Size) + more;
+        return osds > 0 && copies > (long)osds * PgAutoscaler.MostGroupsPerOsd
+            ? string.Create(CultureInfo.InvariantCulture, $"each of {osds} OSDs would have {copies / osds} PG copies, more than {PgAutoscaler.MostGroupsPerOsd}")
+            : null;
     }
 
     // What a setting may cost that was safe before.
@@ -252,7 +268,7 @@ internal sealed partial class AdminChanges
     private static long Quota(string key, string value) =>
         long.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out long quota)
             ? quota
-            : throw new RpcException(StatusCode.InvalidArgument, $"{key} is a number, 0 for no limit, not '{value}'");
+            : throw new RpcException(StatusCode.InvalidArgument, $"{key} is a whole number, 0 for no limit, not '{value}'");
 
     private static int Number(string key, string value, int least, int most) =>
         int.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out int number) && number >= least && number <= most

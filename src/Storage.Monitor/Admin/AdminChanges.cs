@@ -371,42 +371,6 @@ internal sealed partial class AdminChanges(MapLeader leader, Func<TimeSpan> cloc
             reply);
     }
 
-    private void SetConfiguration(ConfigSetRequest request, AdminReplyTo reply)
-    {
-        string section = request.Section.Length == 0 ? "global" : request.Section;
-        if (request.Key.Length == 0 || request.Key.Contains('/', StringComparison.Ordinal) || section.Contains('/', StringComparison.Ordinal))
-        {
-            throw new RpcException(StatusCode.InvalidArgument, $"'{section}/{request.Key}' is no name of a setting");
-        }
-
-        // One that is set already may always be removed.
-        if (request.HasValue && KnownSettings.Judge(section, request.Key) is { } unknown)
-        {
-            throw new RpcException(StatusCode.InvalidArgument, unknown);
-        }
-
-        if (request.HasValue && MonitorPolicy.Judge(request.Key, request.Value) is { } wrong)
-        {
-            throw new RpcException(StatusCode.InvalidArgument, wrong);
-        }
-
-        string key = section + "/" + request.Key;
-        string? value = request.HasValue ? request.Value : null;
-        Change(
-            (draft, _) =>
-            {
-                if (draft.GetConfiguration(key) == value)
-                {
-                    return Verdict.NoChange;
-                }
-
-                draft.SetConfiguration(key, value);
-                draft.Log(EventLevel.Info, "admin", value is null ? $"setting {key} removed" : $"setting {key} = {value}");
-                return Verdict.Drafted;
-            },
-            reply);
-    }
-
     private void Block(BlocklistAddRequest request, AdminReplyTo reply)
     {
         ulong client = ParseClient(request.ClientId);

@@ -278,7 +278,11 @@ internal sealed partial class AdminQueries(MapState state, MapLeader leader, Fun
 
         var reply = new ConfigGetReply { Epoch = Map.Epoch.Value };
         reply.Entries.Add(found.Values);
-        return reply;
+
+        // "Not set" would say that it has a default.
+        return found.Count > 0 || request.Key.Length == 0 || KnownSettings.Judge(request.Section, request.Key) is not { } unknown
+            ? reply
+            : throw new RpcException(StatusCode.InvalidArgument, unknown);
     }
 
     private BlocklistListReply BlocklistList()

@@ -52,6 +52,9 @@ public sealed partial class MapLeader
     /// <summary>When this monitor began to lead.</summary>
     public TimeSpan LeadingSince { get; private set; }
 
+    /// <summary>The rules where the map says nothing.</summary>
+    public MonitorPolicy Defaults => _defaults;
+
     /// <summary>The rules in effect.</summary>
     public MonitorPolicy Policy
     {

@@ -150,6 +150,31 @@ public sealed record MonitorPolicy
             : $"{key} is a number of bytes, also as 512MiB or 2GiB, and at least 256MiB, not '{value}'";
     }
 
+    /// <summary>Whether a setting says how full OSDs may become.</summary>
+    /// <param name="key">The setting.</param>
+    /// <returns>True for the three ratios, which have to ascend.</returns>
+    public static bool IsFullness(string key) => key is "mon_osd_nearfull_ratio" or "mon_osd_backfillfull_ratio" or "mon_osd_full_ratio";
+
+    /// <summary>Checks that the ratios of space ascend.</summary>
+    /// <param name="configuration">The value of an entry such as <c>mon/mon_osd_full_ratio</c>, or null.</param>
+    /// <returns>What is wrong, or null.</returns>
+    public string? JudgeFullness(Func<string, string?> configuration)
+    {
+        ArgumentNullException.ThrowIfNull(configuration);
+        double near = Ratio("mon_osd_nearfull_ratio", NearFullRatio);
+        double backfill = Ratio("mon_osd_backfillfull_ratio", BackfillFullRatio);
+        double full = Ratio("mon_osd_full_ratio", FullRatio);
+        return near <= backfill && backfill <= full
+            ? null
+            : string.Create(
+                CultureInfo.InvariantCulture,
+                $"nearfull ({near}), backfillfull ({backfill}) and full ({full}) would not ascend: to lower them begin with mon_osd_nearfull_ratio, to raise them with mon_osd_full_ratio");
+
+        double Ratio(string key, double otherwise) =>
+            (configuration("mon/" + key) ?? configuration("global/" + key)) is { } text && Judge(key, text) is null
+            && double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double number) ? number : otherwise;
+    }
+
     internal void Validate()
     {
         if (NearFullRatio <= 0 || NearFullRatio > BackfillFullRatio || BackfillFullRatio > FullRatio || FullRatio > 1 || MinDownReporters < 1)

@@ -80,6 +80,18 @@ public sealed partial class MonitorClusterTests
     }
 
     [Fact]
+    public void ANewMonitorThatWasRemovedBeforeItStartedIsTold()
+    {
+        MonAddReply added = Add("d");
+        Ask(Leader()!, "MonRemove", new MonRemoveRequest { Name = "d" }, ChangeReply.Parser);
+        Node late = Make("d", added);
+        Assert.True(_loop.RunUntil(() => late.Daemon!.Failure is not null, TimeSpan.FromSeconds(15)), "it waits for ever to be let in");
+        Assert.Contains("was removed from the cluster", late.Daemon!.Failure!.Message, StringComparison.Ordinal);
+        _nodes.Remove(late);
+        Change(2);
+    }
+
+    [Fact]
     public void ANewcomerAnswersPingsAndShowsItsMapOnceItHasCaughtUp()
     {
         Node d = Join("d");
@@ -162,9 +174,11 @@ public sealed partial class MonitorClusterTests
     private MonAddReply Add(string name) => Ask(
         _nodes.First(node => node.Daemon is not null), "MonAdd", new MonAddRequest { Name = name, Address = $"mon-{name}:6789", AdminAddress = $"mon-{name}:6790" }, MonAddReply.Parser);
 
-    private Node Join(string name)
+    private Node Join(string name) => Make(name, Add(name));
+
+    private Node Make(string name, MonAddReply added)
     {
-        MonAddReply added = Add(name);
+        Assert.Equal(name, added.Monitors[^1].Name);
         Assert.NotEmpty(added.Monitors);
         MonitorInfo[] all = [.. added.Monitors.Select(monitor => new MonitorInfo(monitor.Id, monitor.Name, Parse(monitor.Address), monitor.AdminAddress.Length == 0 ? default : Parse(monitor.AdminAddress)))];
         var node = new Node(new MonitorOptions { Fsid = Fsid, Id = added.Id, Monitors = all, SnapshotEntries = 20, RetainedEntries = 5 });
