@@ -64,7 +64,7 @@ public sealed class ClusterTests(ClusterFixture cluster)
         (await cluster.StorageAsync("object", "rm", "some thing", "--pool", "volumes")).Expect();
         Tool.Result gone = await cluster.StorageAsync("object", "get", "some thing", "--pool", "volumes");
         gone.Expect(1);
-        Assert.Contains("NotFound", gone.Error, StringComparison.Ordinal);
+        Assert.Contains("there is no object", gone.Error, StringComparison.Ordinal);
     }
 
     [Theory]
