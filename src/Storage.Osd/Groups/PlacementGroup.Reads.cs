@@ -83,10 +83,10 @@ internal sealed partial class PlacementGroup
             read.Result = step.Code switch
             {
                 OperationCode.Read => ReadData(read, in step),
-                OperationCode.ListObjects => WriteEvaluation.ListObjects(_host.Store, _collection, _pool.SnapshotSequence > 0, in step, read.Reply),
+                OperationCode.ListObjects => MetadataReads.ListObjects(_host.Store, _collection, _pool.SnapshotSequence > 0, in step, read.Reply),
                 _ when operation.Object.Name.Length == 0 => ResultCode.Invalid,
                 OperationCode.ListSnapshots => ListSnapshots(operation.Object, read.Reply),
-                _ => WriteEvaluation.ReadMetadata(_host.Store, _collection, operation.Target, read.Version, in step, read.Reply),
+                _ => MetadataReads.Read(_host.Store, _collection, operation.Target, read.Version, in step, read.Reply),
             };
             if (read.Reply.Length == before)
             {
