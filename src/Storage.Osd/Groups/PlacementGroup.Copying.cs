@@ -587,6 +587,15 @@ internal sealed partial class PlacementGroup
             _transaction.RemoveOmap(_collection, MetaObject, ObjectKey('M', id));
         }
 
+        // With the new content, not once that is durable: the interval may end in between, and what is damaged no longer would be taken for it for ever.
+        bool repairs = last && _damaged.Remove(id);
+        if (repairs)
+        {
+            _transaction.RemoveOmap(_collection, MetaObject, ObjectKey('B', id));
+            UpdateScrubErrors();
+            PersistInfo(_transaction);
+        }
+
         bool applied = TrySubmit(_transaction, CommitKind.PushApplied, from, version, new ReceivedPiece(id, last, turn));
         if (!applied || last)
         {
@@ -595,6 +604,12 @@ internal sealed partial class PlacementGroup
 
         if (!applied)
         {
+            if (repairs)
+            {
+                _damaged.Add(id);
+                UpdateScrubErrors();
+            }
+
             if (hadPart)
             {
                 ForgetPart(_transaction, id); // what it takes up may be the room that is wanted
@@ -610,6 +625,12 @@ internal sealed partial class PlacementGroup
         else if (last)
         {
             _missing.Remove(id);
+            if (repairs)
+            {
+                _host.Reached(RarePath.DamageRepaired);
+                _host.Counters.RepairedErrors++;
+                _host.StateChanged();
+            }
         }
 
         return applied;
@@ -716,10 +737,6 @@ internal sealed partial class PlacementGroup
         if (IsPrimary)
         {
             OnSelfRecovered(id);
-        }
-        else if (_damaged.Contains(id))
-        {
-            MarkRepaired(id);
         }
     }
 

@@ -255,15 +255,4 @@ internal sealed partial class PlacementGroup
             UpdateScrubErrors();
         }
     }
-
-    private void MarkRepaired(ObjectId id)
-    {
-        if (_damaged.Contains(id))
-        {
-            ClearDamaged(_transaction, id);
-            PersistInfo(_transaction);
-            SubmitMeta(_transaction);
-            _host.StateChanged();
-        }
-    }
 }

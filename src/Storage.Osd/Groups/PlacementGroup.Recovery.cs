@@ -237,7 +237,6 @@ internal sealed partial class PlacementGroup
     private void OnSelfRecovered(ObjectId id)
     {
         _host.Reached(RarePath.ObjectPulled);
-        MarkRepaired(id);
         ResolveFinding(id);
         if (_recovering.TryGetValue(id, out Recovery? recovery))
         {

@@ -3,6 +3,7 @@ using Storage.Client;
 using Storage.Cluster;
 using Storage.Messaging;
 using Storage.ObjectStore;
+using Storage.ObjectStore.Memory;
 using Storage.Tests.Osd.Kit;
 using Xunit;
 
@@ -143,6 +144,30 @@ public sealed class PlacementGroupTests
         cluster.AssertCopiesEqual(cluster.Group, ["a"]);
         OsdStatistics statistics = cluster.Monitor.Statistics[new OsdId(primary)];
         Assert.Equal((1, 1), (statistics.ReadErrors, statistics.RepairedErrors));
+    }
+
+    [Fact]
+    public void ARepairCountsThoughTheIntervalEndsBeforeItIsDurable()
+    {
+        var cluster = new OsdCluster(3);
+        cluster.WaitClean();
+        cluster.Write("a", Bytes("precious"));
+        int primary = cluster.Primary(cluster.Group);
+        var latency = TimeSpan.FromSeconds(2);
+        cluster.StoreOptions = osd => osd == primary ? new MemoryStoreOptions { CommitLatencyMin = latency, CommitLatencyMax = latency } : new MemoryStoreOptions();
+        cluster.Crash(primary);
+        cluster.Start(primary);
+        cluster.WaitClean();
+        Assert.Equal(primary, cluster.Primary(cluster.Group));
+        Assert.True(cluster.Store(primary).FlipBit(new CollectionId(cluster.Group), Placement.ObjectOf("a"), 3));
+        Task<byte[]?> read = cluster.Loop.Invoke(() => OsdCluster.ReadAsync(cluster.Client, "a"));
+        cluster.RunFor(1); // the copy is replaced, and not durable yet
+        cluster.Monitor.MarkDown(cluster.Monitor.Map.Locate(cluster.Group).Acting[1]);
+        cluster.RunFor(5);
+        cluster.WaitClean();
+        cluster.RunUntil(() => read.IsCompleted, "the read is answered");
+        Assert.DoesNotContain("inconsistent", cluster.StateOf(cluster.Group), StringComparison.Ordinal);
+        cluster.AssertCopiesEqual(cluster.Group, ["a"]);
     }
 
     [Fact]
