@@ -271,7 +271,7 @@ public sealed unsafe partial class ReactorLoop : IEventLoop, IDisposable
         TimeSpan collected = GC.GetTotalPauseDuration();
         TimeSpan pause = collected - _collected;
         _collected = collected;
-        if (pass < _options.StallThreshold)
+        if (pass < _options.StallThreshold || Now < _options.StallGrace)
         {
             return;
         }

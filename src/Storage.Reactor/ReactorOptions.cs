@@ -37,6 +37,9 @@ public sealed record ReactorOptions
     /// <c>STORAGE_LOOP_STALL_MS</c> says, in milliseconds, else 200 ms.</summary>
     public TimeSpan StallThreshold { get; init; } = s_stallThreshold;
 
+    /// <summary>From the loop's making, how long nothing is told of passes that take too long: a store that opens has its time. Default 10 s.</summary>
+    public TimeSpan StallGrace { get; init; } = TimeSpan.FromSeconds(10);
+
     /// <summary>How long <see cref="ReactorLoop.Run"/> waits, at its end, for operations the kernel has not finished. Default 10 s.</summary>
     public TimeSpan DrainTimeout { get; init; } = TimeSpan.FromSeconds(10);
 

@@ -36,6 +36,7 @@ public static class StandardRuns
         ("elections", 1, 100),
         ("leases", 1, 60),
         ("snapshots", 1, 60),
+        ("snapshots", 101, 160),
         ("unfound", 1, 12),
         ("leaving", 1, 16),
         ("refill", 1, 30),
