@@ -247,12 +247,27 @@ internal sealed partial class PlacementGroup
 
     private void ClearDamaged(ObjectStore.Transaction transaction, ObjectId id)
     {
-        if (_damaged.Remove(id))
+        if (ForgetDamaged(transaction, id))
         {
-            _host.Reached(RarePath.DamageRepaired);
-            _host.Counters.RepairedErrors++;
-            transaction.RemoveOmap(_collection, MetaObject, ObjectKey('B', id));
-            UpdateScrubErrors();
+            CountRepaired();
         }
+    }
+
+    private bool ForgetDamaged(ObjectStore.Transaction transaction, ObjectId id)
+    {
+        if (!_damaged.Remove(id))
+        {
+            return false;
+        }
+
+        transaction.RemoveOmap(_collection, MetaObject, ObjectKey('B', id));
+        UpdateScrubErrors();
+        return true;
+    }
+
+    private void CountRepaired()
+    {
+        _host.Reached(RarePath.DamageRepaired);
+        _host.Counters.RepairedErrors++;
     }
 }

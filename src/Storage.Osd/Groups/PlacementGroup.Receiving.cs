@@ -213,11 +213,9 @@ internal sealed partial class PlacementGroup
         }
 
         // With the new content, not once that is durable: the interval may end in between, and what is damaged no longer would be taken for it for ever.
-        bool repairs = last && _damaged.Remove(id);
+        bool repairs = last && ForgetDamaged(_transaction, id);
         if (repairs)
         {
-            _transaction.RemoveOmap(_collection, MetaObject, ObjectKey('B', id));
-            UpdateScrubErrors();
             PersistInfo(_transaction);
         }
 
@@ -252,8 +250,7 @@ internal sealed partial class PlacementGroup
             _missing.Remove(id);
             if (repairs)
             {
-                _host.Reached(RarePath.DamageRepaired);
-                _host.Counters.RepairedErrors++;
+                CountRepaired();
                 _host.StateChanged();
             }
         }

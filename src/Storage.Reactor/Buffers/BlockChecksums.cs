@@ -9,7 +9,7 @@ namespace Storage.Reactor;
 /// <remarks>Whoever keeps a checksum knows that the block's bytes stay as they are for as long as anybody holds the buffer; a buffer that is rented anew has none.</remarks>
 public sealed class BlockChecksums
 {
-    private const int BlockSize = PageBuffer.PageSize;
+    private const int BlockSize = Crc32C.BlockBytes;
 
     private readonly uint[] _values;
     private readonly ulong[] _known;
