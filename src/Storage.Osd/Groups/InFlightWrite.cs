@@ -5,7 +5,7 @@ namespace Storage.Osd;
 /// <summary>A write that was applied here and sent to the members, and that is not durable everywhere yet. Pooled by its group.</summary>
 internal sealed class InFlightWrite
 {
-    public PgLogEntry Entry = null!;
+    public PgLogEntry Entry;
 
     /// <summary>Null once its client is gone or when nobody waits.</summary>
     public ClientOperation? Operation;
@@ -35,7 +35,7 @@ internal sealed class InFlightWrite
 
     public void Reset()
     {
-        Entry = null!;
+        Entry = default;
         Operation = null;
         Transaction.Clear();
         Retries.Clear();

@@ -25,7 +25,7 @@ internal enum LogEntryKind : byte
 /// <param name="Prior">The clone's version before, Zero if it did not exist.</param>
 internal readonly record struct CloneEffect(ulong Snapshot, LogEntryKind Kind, PgVersion Prior);
 
-/// <summary>One write in a PG's log. Immutable.</summary>
+/// <summary>One write in a PG's log. A value: logs keep it packed (<see cref="PackedEntries"/>).</summary>
 /// <param name="Version">Its place; the object's version afterwards.</param>
 /// <param name="Prior">The object's version before, Zero if it did not exist.</param>
 /// <param name="Object">The object.</param>
@@ -33,7 +33,7 @@ internal readonly record struct CloneEffect(ulong Snapshot, LogEntryKind Kind, P
 /// <param name="Operation">The client operation; the default for what the group does itself.</param>
 /// <param name="Reply">The packed answers of its steps if one of them carries bytes, else empty; a retry gets them again.</param>
 /// <param name="Clones">What happened to clones of the object in the same transaction.</param>
-internal sealed record PgLogEntry(PgVersion Version, PgVersion Prior, ObjectId Object, LogEntryKind Kind, OperationId Operation, byte[] Reply, CloneEffect[] Clones)
+internal readonly record struct PgLogEntry(PgVersion Version, PgVersion Prior, ObjectId Object, LogEntryKind Kind, OperationId Operation, byte[] Reply, CloneEffect[] Clones)
 {
     private const byte FormatVersion = 3;
     private const byte LostBit = 0x80;
@@ -162,16 +162,19 @@ internal sealed record LogSegment(PgVersion Tail, List<PgLogEntry> Entries, List
 /// <summary>The newest writes of a PG in memory, with an index of operation ids that reaches beyond the log's tail.</summary>
 internal sealed class PgLog
 {
-    private readonly List<PgLogEntry> _entries = [];
-    private readonly Dictionary<OperationId, PgVersion> _operations = [];
-    private readonly Queue<DuplicateEntry> _duplicates = new();
+    private readonly PackedEntries _entries = new();
+    private readonly OperationIndex _operations = new();
+    private readonly BlockList<DuplicateEntry> _duplicates = new();
 
-    /// <summary>The entries in order of version.</summary>
-    public IReadOnlyList<PgLogEntry> Entries => _entries;
+    /// <summary>The entries in order of version. Whoever takes one decodes it: what is asked often has methods of its own.</summary>
+    public PackedEntries Entries => _entries;
 
     public int Count => _entries.Count;
 
-    public IReadOnlyCollection<DuplicateEntry> Duplicates => _duplicates;
+    /// <summary>Version of the newest entry, of which there must be one.</summary>
+    public PgVersion Newest => _entries.VersionAt(_entries.Count - 1);
+
+    public BlockList<DuplicateEntry> Duplicates => _duplicates;
 
     /// <summary>Operations beyond the log with a version above <paramref name="version"/>, in order.</summary>
     public IEnumerable<DuplicateEntry> DuplicatesAfter(PgVersion version)
@@ -186,39 +189,56 @@ internal sealed class PgLog
     }
 
     /// <summary>The oldest operation known beyond the log's tail.</summary>
-    public bool TryPeekDuplicate(out DuplicateEntry oldest) => _duplicates.TryPeek(out oldest);
-
-    public void Add(PgLogEntry entry)
+    public bool TryPeekDuplicate(out DuplicateEntry oldest)
     {
-        Invariant.Holds(_entries.Count == 0 || entry.Version > _entries[^1].Version, "a log entry is not newer than the one before it");
-        _entries.Add(entry);
+        oldest = _duplicates.Count > 0 ? _duplicates[0] : default;
+        return _duplicates.Count > 0;
+    }
+
+    public void Add(in PgLogEntry entry)
+    {
+        Invariant.Holds(_entries.Count == 0 || entry.Version > Newest, "a log entry is not newer than the one before it");
+        _entries.Add(in entry);
         if (entry.IsClients)
         {
-            _operations[entry.Operation] = entry.Version;
+            _operations.Set(entry.Operation, entry.Version);
         }
     }
 
     /// <summary>Adds to an empty log what concerns one PG: entries of others' objects as <see cref="LogEntryKind.Elsewhere"/>.</summary>
-    public void CopyTo(PgLog other, uint seed, int hashBits)
+    /// <returns>Whether all of it concerns that PG.</returns>
+    public bool CopyTo(PgLog other, uint seed, int hashBits)
     {
+        bool isAll = true;
         foreach (DuplicateEntry duplicate in _duplicates)
         {
             if (PgSplit.Holds(duplicate.Hash, seed, hashBits))
             {
                 other.AddDuplicate(duplicate);
             }
+            else
+            {
+                isAll = false;
+            }
         }
 
         foreach (PgLogEntry entry in _entries)
         {
-            other.Add(entry.Kind == LogEntryKind.Elsewhere || PgSplit.Holds(entry.Object.Hash, seed, hashBits) ? entry : PgLogEntry.Elsewhere(entry.Version));
+            bool concerns = entry.Kind == LogEntryKind.Elsewhere || PgSplit.Holds(entry.Object.Hash, seed, hashBits);
+            other.Add(concerns ? entry : PgLogEntry.Elsewhere(entry.Version));
+            isAll &= concerns;
         }
+
+        return isAll;
     }
 
     public void AddDuplicate(DuplicateEntry duplicate)
     {
-        _duplicates.Enqueue(duplicate);
-        _operations.TryAdd(duplicate.Operation, duplicate.Version);
+        _duplicates.Add(in duplicate);
+        if (!_operations.TryGet(duplicate.Operation, out _))
+        {
+            _operations.Set(duplicate.Operation, duplicate.Version);
+        }
     }
 
     /// <summary>Takes the oldest duplicate out if there are more than <paramref name="keep"/>.</summary>
@@ -230,16 +250,13 @@ internal sealed class PgLog
             return false;
         }
 
-        dropped = _duplicates.Dequeue();
-        if (_operations.TryGetValue(dropped.Operation, out PgVersion version) && version == dropped.Version)
-        {
-            _operations.Remove(dropped.Operation);
-        }
-
+        dropped = _duplicates[0];
+        _duplicates.RemoveFirst(1);
+        _operations.Remove(dropped.Operation, dropped.Version);
         return true;
     }
 
-    public bool TryFindOperation(OperationId operation, out PgVersion version) => _operations.TryGetValue(operation, out version);
+    public bool TryFindOperation(OperationId operation, out PgVersion version) => _operations.TryGet(operation, out version);
 
     /// <summary>Index of the first entry with a version above <paramref name="version"/>.</summary>
     public int IndexAfter(PgVersion version)
@@ -248,7 +265,7 @@ internal sealed class PgLog
         while (low < high)
         {
             int middle = (low + high) >>> 1;
-            if (_entries[middle].Version <= version)
+            if (_entries.VersionAt(middle) <= version)
             {
                 low = middle + 1;
             }
@@ -264,46 +281,51 @@ internal sealed class PgLog
     public PgLogEntry? Find(PgVersion version)
     {
         int at = IndexAfter(version) - 1;
-        return at >= 0 && _entries[at].Version == version ? _entries[at] : null;
+        return at >= 0 && _entries.VersionAt(at) == version ? _entries[at] : null;
+    }
+
+    /// <summary>The operation of the entry with a version, if there is one.</summary>
+    public bool TryFindOperationOf(PgVersion version, out OperationId operation)
+    {
+        int at = IndexAfter(version) - 1;
+        bool found = at >= 0 && _entries.VersionAt(at) == version;
+        operation = found ? _entries.OperationAt(at) : default;
+        return found;
     }
 
     /// <summary>Takes the entries after a version out.</summary>
     public List<PgLogEntry> RemoveAfter(PgVersion version)
     {
-        int at = IndexAfter(version);
-        List<PgLogEntry> removed = _entries.GetRange(at, _entries.Count - at);
-        _entries.RemoveRange(at, removed.Count);
+        List<PgLogEntry> removed = From(IndexAfter(version));
+        _entries.RemoveLast(removed.Count);
         foreach (PgLogEntry entry in removed)
         {
-            if (_operations.TryGetValue(entry.Operation, out PgVersion known) && known == entry.Version)
-            {
-                _operations.Remove(entry.Operation);
-            }
+            _operations.Remove(entry.Operation, entry.Version);
         }
 
         return removed;
     }
 
     /// <summary>Moves the entries up to a version into the duplicates.</summary>
-    public List<PgLogEntry> Trim(PgVersion to)
+    public void Trim(PgVersion to)
     {
         int count = IndexAfter(to);
-        List<PgLogEntry> trimmed = _entries.GetRange(0, count);
-        _entries.RemoveRange(0, count);
-        foreach (PgLogEntry entry in trimmed)
+        for (int i = 0; i < count; i++)
         {
-            if (Mutations.Active(Mutation.DuplicatesEndAtLogTail))
+            OperationId operation = _entries.OperationAt(i);
+            PgVersion version = _entries.VersionAt(i);
+            if (Mutations.Active(Mutation.DuplicatesEndAtLogTail) && _operations.TryGet(operation, out PgVersion known))
             {
-                _operations.Remove(entry.Operation);
+                _operations.Remove(operation, known);
             }
 
-            if (entry.IsClients)
+            if (operation.Sequence != 0)
             {
-                _duplicates.Enqueue(new DuplicateEntry(entry.Operation, entry.Version, entry.Object.Hash));
+                _duplicates.Add(new DuplicateEntry(operation, version, _entries.HashAt(i)));
             }
         }
 
-        return trimmed;
+        _entries.RemoveFirst(count);
     }
 
     public void Clear()
@@ -317,7 +339,18 @@ internal sealed class PgLog
     public LogSegment Since(PgVersion since, PgVersion logTail, bool withDuplicates)
     {
         int at = IndexAfter(since);
-        PgVersion tail = at > 0 ? _entries[at - 1].Version : logTail;
-        return new LogSegment(tail, _entries.GetRange(at, _entries.Count - at), withDuplicates ? [.. _duplicates] : []);
+        PgVersion tail = at > 0 ? _entries.VersionAt(at - 1) : logTail;
+        return new LogSegment(tail, From(at), withDuplicates ? [.. _duplicates] : []);
+    }
+
+    private List<PgLogEntry> From(int index)
+    {
+        var entries = new List<PgLogEntry>(_entries.Count - index);
+        for (int i = index; i < _entries.Count; i++)
+        {
+            entries.Add(_entries[i]);
+        }
+
+        return entries;
     }
 }

@@ -33,7 +33,7 @@ internal static class PgLogRecord
 {
     private const byte FormatVersion = 1;
 
-    public static void WriteEntry(WireWriter writer, PgLogEntry entry, PgVersion logTail, long objects, long bytes)
+    public static void WriteEntry(WireWriter writer, in PgLogEntry entry, PgVersion logTail, long objects, long bytes)
     {
         writer.WriteByte(FormatVersion);
         writer.WriteByte((byte)PgLogRecordKind.Entry);
@@ -126,7 +126,7 @@ internal static class PgLogRecord
             case PgLogRecordKind.Entry:
                 after = (reader.ReadPgVersion(), reader.ReadInt64(), reader.ReadInt64());
                 PgLogEntry entry = PgLogEntry.Decode(ref reader);
-                log.Add(entry);
+                log.Add(in entry);
                 version = entry.Version;
                 break;
             case PgLogRecordKind.Duplicate:
@@ -153,9 +153,9 @@ internal static class PgLogRecord
     /// <param name="after">What the info says after the newest entry.</param>
     public static void Bring(PgInfo info, PgLog log, (PgVersion Tail, long Objects, long Bytes) after)
     {
-        if (log.Count > 0 && log.Entries[^1].Version > info.LastUpdate)
+        if (log.Count > 0 && log.Newest > info.LastUpdate)
         {
-            info.LastUpdate = log.Entries[^1].Version;
+            info.LastUpdate = log.Newest;
             (info.LogTail, info.Objects, info.Bytes) = after;
         }
 

@@ -129,6 +129,11 @@ internal sealed partial class PlacementGroup
     {
         for (int i = 0; i < Math.Min(stored.Count, _log.Count); i++)
         {
+            if (stored.Entries.Packed(i).SequenceEqual(_log.Entries.Packed(i)))
+            {
+                continue;
+            }
+
             PgLogEntry entry = stored.Entries[i];
             PgLogEntry known = _log.Entries[i];
             if (known.Version != entry.Version || known.Operation != entry.Operation || known.Object != entry.Object || known.Kind != entry.Kind

@@ -20,10 +20,10 @@ internal sealed partial class PlacementGroup
     private bool _hasOldLog;
 
     // The only record of a write; a write adds no other.
-    private void AppendWrite(Transaction transaction, PgLogEntry entry, PgVersion logTail)
+    private void AppendWrite(Transaction transaction, in PgLogEntry entry, PgVersion logTail)
     {
         _record.Clear();
-        PgLogRecord.WriteEntry(_record, entry, logTail, _info.Objects, _info.Bytes);
+        PgLogRecord.WriteEntry(_record, in entry, logTail, _info.Objects, _info.Bytes);
         transaction.AppendLog(_collection, _record.WrittenMemory);
         if (_forgetBefore > 0)
         {
@@ -32,10 +32,10 @@ internal sealed partial class PlacementGroup
     }
 
     // Beside the info, in the same transaction.
-    private void PersistEntry(Transaction transaction, PgLogEntry entry)
+    private void PersistEntry(Transaction transaction, in PgLogEntry entry)
     {
         _record.Clear();
-        PgLogRecord.WriteEntry(_record, entry, _info.LogTail, _info.Objects, _info.Bytes);
+        PgLogRecord.WriteEntry(_record, in entry, _info.LogTail, _info.Objects, _info.Bytes);
         transaction.AppendLog(_collection, _record.ToArray());
     }
 
@@ -114,7 +114,7 @@ internal sealed partial class PlacementGroup
         {
         }
 
-        PgVersion head = _log.Count > 0 ? _log.Entries[^1].Version : _info.LogTail;
+        PgVersion head = _log.Count > 0 ? _log.Newest : _info.LogTail;
         if (head != _info.LastUpdate)
         {
             throw new MalformedDataException($"pg {Id}: the log ends at {head}, the info says {_info.LastUpdate}");

@@ -158,7 +158,7 @@ internal sealed partial class PlacementGroup
 
         _info.LastUpdate = segment.Head > common ? segment.Head : common;
         Invariant.Holds(
-            _log.Count == 0 ? _info.LastUpdate == _info.LogTail : _log.Entries[^1].Version == _info.LastUpdate,
+            _log.Count == 0 ? _info.LastUpdate == _info.LogTail : _log.Newest == _info.LastUpdate,
             "after a merge a PG's log does not end with what its info names as the newest write");
         Invariant.Holds(_info.LastUpdate == segment.Head, "after a merge a copy's log ends elsewhere than the authoritative one");
         foreach ((ObjectId id, PgVersion version) in latest)
@@ -255,7 +255,7 @@ internal sealed partial class PlacementGroup
     {
         for (int i = _log.Count - 1; i >= 0; i--)
         {
-            common = _log.Entries[i].Version;
+            common = _log.Entries.VersionAt(i);
             if (Contains(segment, common))
             {
                 return true;

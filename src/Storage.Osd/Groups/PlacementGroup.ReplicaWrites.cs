@@ -51,9 +51,12 @@ internal sealed partial class PlacementGroup
 
         if (!Mutations.Active(Mutation.ReplicaSkipsGaps) && entry.Version.Number != (_stalled.Count > 0 ? _stalled.Last().Entry.Version.Number : _info.LastUpdate.Number) + 1)
         {
-            if (_stalled.Any(stalled => stalled.Entry.Version == entry.Version))
+            foreach (StalledWrite stalled in _stalled)
             {
-                return;
+                if (stalled.Entry.Version == entry.Version)
+                {
+                    return;
+                }
             }
 
             throw new MalformedDataException($"pg {Id}: write {entry.Version} follows {_info.LastUpdate}");

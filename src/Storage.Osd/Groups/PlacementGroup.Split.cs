@@ -202,13 +202,7 @@ internal sealed partial class PlacementGroup
     {
         int bits = Mutations.Active(Mutation.SplitKeepsForeignLog) ? 0 : _hashBits;
         var own = new PgLog();
-        _log.CopyTo(own, Id.Seed, bits);
-        bool changed = own.Duplicates.Count != _log.Duplicates.Count;
-        for (int i = 0; i < own.Count; i++)
-        {
-            changed |= !ReferenceEquals(own.Entries[i], _log.Entries[i]);
-        }
-
+        bool changed = !_log.CopyTo(own, Id.Seed, bits);
         _log.Clear();
         own.CopyTo(_log, Id.Seed, bits);
         if (changed)

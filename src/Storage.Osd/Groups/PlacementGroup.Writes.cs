@@ -149,7 +149,7 @@ internal sealed partial class PlacementGroup
 
         _transaction.Append(write.Transaction);
         SnapshotIndex.Follow(_host.Store, _transaction, _collection, id, write.Transaction);
-        AppendWrite(_transaction, write.Entry, write.Counts.TrimTo > _info.LogTail ? write.Counts.TrimTo : _info.LogTail);
+        AppendWrite(_transaction, in write.Entry, write.Counts.TrimTo > _info.LogTail ? write.Counts.TrimTo : _info.LogTail);
         if (!TrySubmit(_transaction, CommitKind.LocalWrite, version: version))
         {
             _info.LastUpdate = before;
@@ -160,7 +160,7 @@ internal sealed partial class PlacementGroup
 
         _forgetBefore = 0;
         _scrub?.OnWrite(id, _info.Objects - objects, _info.Bytes - bytes);
-        _log.Add(write.Entry);
+        _log.Add(in write.Entry);
         NoteRecounted(id, _info.Objects - objects, _info.Bytes - bytes);
         TrimLog(write.Counts.TrimTo);
         _inFlight.Enqueue(write);
@@ -215,14 +215,18 @@ internal sealed partial class PlacementGroup
         body.WriteInt64(write.Counts.Objects);
         body.WriteInt64(write.Counts.Bytes);
         write.Entry.Encode(body);
-        body.WriteInt32(withData ? 0 : write.Behind.Count(behind => behind.Osd == peer.Osd));
+        int countAt = body.Length, count = 0;
+        body.WriteInt32(0);
         foreach ((OsdId osd, ulong snapshot) in write.Behind)
         {
             if (!withData && osd == peer.Osd)
             {
                 body.WriteUInt64(snapshot);
+                count++;
             }
         }
+
+        body.PatchInt32(countAt, count);
 
         _pieces.Clear();
         if (withData)
@@ -339,7 +343,7 @@ internal sealed partial class PlacementGroup
 
     private void AnswerWritten(ClientOperation operation, PgLogEntry? entry, PgVersion version = default)
     {
-        ReadOnlySpan<byte> steps = entry is null ? default : entry.Reply;
+        ReadOnlySpan<byte> steps = entry is { } known ? known.Reply : default;
         if (steps.IsEmpty)
         {
             _steps.Clear();
@@ -485,7 +489,7 @@ internal sealed partial class PlacementGroup
             }
         }
 
-        PgVersion to = _log.Entries[_log.Count - _host.Options.LogEntries].Version;
+        PgVersion to = _log.Entries.VersionAt(_log.Count - _host.Options.LogEntries);
         return Mutations.Active(Mutation.TrimsTooFar) ? _info.LastUpdate : to <= _committedTo ? to : PgVersion.Zero;
     }
 }

@@ -369,8 +369,8 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
     public void CheckInvariants()
     {
         Invariant.Holds(_info.LogTail <= _info.LastUpdate, "a PG's log begins after its newest entry");
-        Invariant.Holds(_log.Count == 0 ? _info.LastUpdate == _info.LogTail : _log.Entries[^1].Version == _info.LastUpdate, "a PG's info names another newest write than its log ends with");
-        Invariant.Holds(_log.Count == 0 || _log.Entries[0].Version > _info.LogTail, "a PG's log has entries from before its tail");
+        Invariant.Holds(_log.Count == 0 ? _info.LastUpdate == _info.LogTail : _log.Newest == _info.LastUpdate, "a PG's info names another newest write than its log ends with");
+        Invariant.Holds(_log.Count == 0 || _log.Entries.VersionAt(0) > _info.LogTail, "a PG's log has entries from before its tail");
         Invariant.Holds(_info.LastEpochStarted <= _history.SameIntervalSince || _history.IntervalUncertain, "a copy was started in an interval that has not begun");
         Invariant.Holds(_phase == GroupPhase.Replica || IsPrimary, "an OSD that is not a PG's primary does a primary's work");
         Invariant.Holds(_history.Past.TrueForAll(interval => interval.Last >= _history.LastEpochClean), "a PG remembers intervals that ended before it was last clean");

@@ -136,7 +136,7 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
         record.Noted = group.Interval > record.Noted ? group.Interval : record.Noted;
         record.Seen[osd.Id] = (osd.Starts, group.Interval, group.CommittedTo);
         PlacementGroup? newest = record.Newest > group.Interval && record.Primary?.FindGroup(id) is { IsActive: true } other && other.Interval == record.Newest ? other : null;
-        for (int i = group.Log.IndexAfter(from); i < group.Log.Count && group.Log.Entries[i].Version <= group.CommittedTo; i++)
+        for (int i = group.Log.IndexAfter(from); i < group.Log.Count && group.Log.Entries.VersionAt(i) <= group.CommittedTo; i++)
         {
             PgLogEntry entry = group.Log.Entries[i];
             if (!record.Committed.TryAdd(entry.Version, entry))
@@ -179,18 +179,19 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
         }
 
         // Nor does it bring back what an interval before it has dropped.
-        foreach (PgLogEntry entry in group.Log.Entries)
+        for (int i = 0; i < group.Log.Count; i++)
         {
-            if (entry.Version.Epoch < record.Noted && entry.Version > record.KnownFrom && !record.Committed.ContainsKey(entry.Version))
+            PgVersion version = group.Log.Entries.VersionAt(i);
+            if (version.Epoch < record.Noted && version > record.KnownFrom && !record.Committed.ContainsKey(version))
             {
-                throw Broken(id, $"{osd.Name} is active in interval {group.Interval} with {entry.Version} of {entry.Object}, which interval {record.Noted} had dropped");
+                throw Broken(id, $"{osd.Name} is active in interval {group.Interval} with {version} of {group.Log.Entries[i].Object}, which interval {record.Noted} had dropped");
             }
         }
     }
 
     private static void CheckEntry(PgId id, OsdNode osd, PlacementGroup group, PgLogEntry entry)
     {
-        if (entry.Version > group.Info.LogTail && group.Log.Find(entry.Version)?.Operation != entry.Operation)
+        if (entry.Version > group.Info.LogTail && (!group.Log.TryFindOperationOf(entry.Version, out OperationId operation) || operation != entry.Operation))
         {
             throw Broken(
                 id, $"{osd.Name} is active in interval {group.Interval} with log {group.Info.LogTail}..{group.Info.LastUpdate} without the committed entry {entry.Version} of {entry.Object}");
