@@ -247,6 +247,9 @@ public enum Mutation
     /// <summary>A copy that is replaced keeps what its new version does not overwrite.</summary>
     PushKeepsOldContent,
 
+    /// <summary>Pieces of a copied object, and confirmations of them, are taken for those of a later sending.</summary>
+    PiecesNotNumbered,
+
     /// <summary>A write is taken though its sender does not know the newest snapshots.</summary>
     StaleSnapshotsAccepted,
 

@@ -239,6 +239,18 @@ public enum RarePath
 
     /// <summary>A copy was to be begun for an interval that was over by then.</summary>
     ActivationOutdated,
+
+    /// <summary>Whose log was to be fetched, or who was to stand in, has gone or has come back with a new life.</summary>
+    AuthorityGone,
+
+    /// <summary>A piece of an object came that does not continue what was received of it so far.</summary>
+    StrayPiece,
+
+    /// <summary>A block that could not be read got its bytes back from another copy, of whatever version.</summary>
+    BlocksMended,
+
+    /// <summary>An object of which no copy was whole was put together from several.</summary>
+    ObjectMended,
 }
 
 /// <summary>Counts of <see cref="RarePath"/>.</summary>

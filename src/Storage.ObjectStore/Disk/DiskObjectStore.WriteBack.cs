@@ -218,10 +218,10 @@ public sealed partial class DiskObjectStore
             Span<Item> items = System.Runtime.InteropServices.CollectionsMarshal.AsSpan(_items);
             for (int i = 0; i < items.Length; i++)
             {
-                // Merged with damaged data: a checksum that cannot match keeps the block from ever passing for good. A read that
-                // failed left a page of zeroes, whose checksum is not the unit's.
-                uint checksum = Crc32C.Compute(buffer.Span.Slice(i * BlockSize, BlockSize));
-                items[i].Checksum = damaged is not null && damaged.Contains(i) ? ~checksum : checksum;
+                // What is to be merged with damaged data is written for nothing, and stays what it is. A read that failed left a page of
+                // zeroes, whose checksum is not the unit's.
+                items[i].Checksum = Crc32C.Compute(buffer.Span.Slice(i * BlockSize, BlockSize));
+                items[i].Damaged = damaged is not null && damaged.Contains(i);
             }
 
             int at = 0;
@@ -268,7 +268,17 @@ public sealed partial class DiskObjectStore
             {
                 ref readonly Item item = ref items[i];
                 Chunk chunk = item.Chunk;
-                if (chunk.Owner is not null && ReferenceEquals(chunk.Overlay![item.Block], item.Overlay) && item.Overlay.Version == item.Version)
+                if (item.Damaged)
+                {
+                    Invariant.Holds(!item.InPlace, "a block that is in memory is damaged");
+                    store._space.Free(item.Unit);
+                    if (chunk.Owner is not null && ReferenceEquals(chunk.Overlay![item.Block], item.Overlay))
+                    {
+                        store.KeepApart(item.Overlay);
+                        store.MarkDirty(chunk);
+                    }
+                }
+                else if (chunk.Owner is not null && ReferenceEquals(chunk.Overlay![item.Block], item.Overlay) && item.Overlay.Version == item.Version)
                 {
                     OverlayBlock overlay = store.DetachOverlay(chunk, item.Block)!;
                     if (item.InPlace)
@@ -299,6 +309,7 @@ public sealed partial class DiskObjectStore
             public readonly bool InPlace = inPlace;
             public uint Unit = unit;
             public uint Checksum;
+            public bool Damaged;
         }
     }
 }

@@ -98,10 +98,12 @@ internal sealed class MemoryBlock(byte[] data)
     public byte[] Data { get; } = data;
 
     /// <summary>What is wrong with it, or with a block it was merged from.</summary>
-    public BlockDamage Damage { get; set; }
+    public BlockDamage Damage { get; private set; }
 
     private ulong _hash;
     private int _hashedLength;
+    private uint _sound; // checksum of what was on the disk before it was damaged
+    private List<(int Start, int End)>? _overwritten; // what was written over damaged bytes; null if it is not known what these were
 
     public int References { get; set; }
 
@@ -122,9 +124,76 @@ internal sealed class MemoryBlock(byte[] data)
     /// <summary>Its bytes are no longer what they were.</summary>
     public void Spoil(int offset, BlockDamage damage)
     {
+        if (Damage == BlockDamage.None)
+        {
+            _sound = Crc32C.Compute(Data);
+            _overwritten = [];
+        }
+        else if (_overwritten is { Count: > 0 })
+        {
+            _overwritten = null; // perhaps in what was written since
+        }
+
         Data[offset] ^= 1;
         Damage = damage;
         _hashedLength = 0;
+    }
+
+    /// <summary>It holds damaged bytes of another block: nobody knows what they were.</summary>
+    public void SpoilForGood(BlockDamage damage)
+    {
+        Damage = damage;
+        _overwritten = null;
+    }
+
+    /// <summary>It took the place of a block, with new bytes in a part of it: what was damaged there is, but for those.</summary>
+    public void Inherit(MemoryBlock old, int start, int count)
+    {
+        if (old.Damage == BlockDamage.None || old._overwritten is null)
+        {
+            Damage = old.Damage;
+            return;
+        }
+
+        List<(int Start, int End)> overwritten = [.. old._overwritten, (start, start + count)];
+        overwritten.Sort();
+        int end = 0;
+        foreach ((int from, int to) in overwritten)
+        {
+            end = from <= end ? Math.Max(end, to) : end;
+        }
+
+        if (end < StoreLimits.BlockSize)
+        {
+            Damage = old.Damage;
+            _sound = old._sound;
+            _overwritten = overwritten;
+        }
+    }
+
+    /// <summary>The ranges that bytes from elsewhere would mend: none if they are not what was on the disk.</summary>
+    public IEnumerable<(int Start, int End)> Mends(ReadOnlyMemory<byte> content)
+    {
+        if (Damage == BlockDamage.None || _overwritten is null || Crc32C.Compute(content.Span) != _sound)
+        {
+            yield break;
+        }
+
+        int end = 0;
+        foreach ((int from, int to) in _overwritten)
+        {
+            if (from > end)
+            {
+                yield return (end, from);
+            }
+
+            end = Math.Max(end, to);
+        }
+
+        if (end < StoreLimits.BlockSize)
+        {
+            yield return (end, StoreLimits.BlockSize);
+        }
     }
 }
 

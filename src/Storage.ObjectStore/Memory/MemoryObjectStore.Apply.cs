@@ -299,11 +299,11 @@ public sealed partial class MemoryObjectStore
     private void Patch(MemoryObject target, long index, int within, ReadOnlySpan<byte> data, int count, List<Action> undo)
     {
         byte[] bytes = new byte[StoreLimits.BlockSize];
-        BlockDamage damage = BlockDamage.None;
+        var patched = new MemoryBlock(bytes);
         if (count < StoreLimits.BlockSize && target.Blocks.TryGet(index, out MemoryBlock old))
         {
             old.Data.CopyTo(bytes, 0);
-            damage = old.Damage;
+            patched.Inherit(old, within, count);
         }
 
         if (data.IsEmpty)
@@ -315,7 +315,7 @@ public sealed partial class MemoryObjectStore
             data.CopyTo(bytes.AsSpan(within));
         }
 
-        SetBlock(target, index, new MemoryBlock(bytes) { Damage = damage }, undo);
+        SetBlock(target, index, patched, undo);
     }
 
     private static void Lengthen(MemoryObject target, long offset, long length, List<Action> undo)
@@ -418,7 +418,7 @@ public sealed partial class MemoryObjectStore
             Patch(target, index, at, block.Data.AsSpan(within, part), part, undo);
             if (block.Damage != BlockDamage.None && target.Blocks.TryGet(index, out MemoryBlock patched))
             {
-                patched.Damage = block.Damage; // a copy of damaged data must not pass for good
+                patched.SpoilForGood(block.Damage); // a copy of damaged data must not pass for good
             }
 
             within += part;

@@ -72,6 +72,31 @@ public sealed partial class MemoryObjectStore
     }
 
     /// <inheritdoc/>
+    public bool TryMend(CollectionId collection, ObjectId id, long offset, BufferSegment content, Transaction transaction)
+    {
+        ArgumentOutOfRangeException.ThrowIfNotEqual(offset % StoreLimits.BlockSize, 0);
+        ArgumentOutOfRangeException.ThrowIfNotEqual(content.Length, StoreLimits.BlockSize);
+        if (Find(collection, id) is not { } found || offset < 0 || offset >= found.Size || !found.Blocks.TryGet(offset / StoreLimits.BlockSize, out MemoryBlock block))
+        {
+            return false;
+        }
+
+        bool fits = false;
+        foreach ((int start, int end) in block.Mends(content.Memory))
+        {
+            transaction.Write(collection, id, offset + start, content.Slice(start, end - start));
+            fits = true;
+        }
+
+        if (fits && offset + StoreLimits.BlockSize > found.Size)
+        {
+            transaction.Truncate(collection, id, found.Size);
+        }
+
+        return fits;
+    }
+
+    /// <inheritdoc/>
     public void ListExtents(CollectionId collection, ObjectId id, long offset, long length, List<DataExtent> extents)
     {
         extents.Clear();

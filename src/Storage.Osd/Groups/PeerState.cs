@@ -3,9 +3,12 @@ using Storage.Cluster;
 namespace Storage.Osd;
 
 /// <summary>What the primary knows of another OSD's copy in this interval.</summary>
-internal sealed class PeerState(OsdId osd)
+internal sealed class PeerState(OsdId osd, Epoch upFrom)
 {
     public OsdId Osd { get; } = osd;
+
+    /// <summary>The life of the OSD that was asked; what it said holds for no other, which may have another disk.</summary>
+    public Epoch UpFrom { get; } = upFrom;
 
     /// <summary>It answered in this interval, and so knows of it.</summary>
     public bool HasInfo;

@@ -22,8 +22,19 @@ internal sealed partial class PlacementGroup
     private const int MostOmapBytes = 1 << 20;
 
     private readonly Dictionary<(OsdId Target, ObjectId Object), Sending> _sending = [];
-    private sealed class Sending(OsdId target, ObjectId id, PgVersion version, bool answers)
+    private ulong _lastSending;
+
+    private sealed class Sending(ulong number, OsdId target, ObjectId id, PgVersion version, bool answers)
     {
+        /// <summary>
+        /// Tells it from others of the same object: where a connection breaks the next one begins anew, while pieces and confirmations of the one
+        /// before are still about.
+        /// </summary>
+        public ulong Number { get; } = number;
+
+        /// <summary>Pieces that went out.</summary>
+        public int Pieces;
+
         public OsdId Target { get; } = target;
 
         public ObjectId Object { get; } = id;
@@ -82,7 +93,7 @@ internal sealed partial class PlacementGroup
 
         if (!Mutations.Active(Mutation.PullTakesAnyVersion) && (_missing.ContainsKey(id) || LocalVersion(id) != version || !_info.Covers(id)))
         {
-            SendRefusal(from, id, version, false);
+            SendRefusal(from, id, version, _damaged.Contains(id)); // perhaps the refusal that told was lost
             return;
         }
 
@@ -129,7 +140,7 @@ internal sealed partial class PlacementGroup
     private Sending NewSending(OsdId target, ObjectId id, PgVersion version, bool answers)
     {
         CancelSending(target, id);
-        var sending = new Sending(target, id, version, answers);
+        var sending = new Sending(++_lastSending, target, id, version, answers);
         Invariant.Holds(_host.Store.TryStat(_collection, id, out sending.Size));
         _host.Store.ListExtents(_collection, id, 0, sending.Size, sending.Extents);
         _sending.Add((target, id), sending);
@@ -280,6 +291,8 @@ internal sealed partial class PlacementGroup
         sending.Object.Encode(body);
         body.WriteVersion(sending.Version);
         body.WriteByte((byte)((sending.First ? FirstPiece : 0) | (last ? LastPiece : 0) | (sending.IsUrgent ? UrgentPiece : 0) | (sending.Class == WorkClass.Backfill ? BackfillPiece : 0)));
+        body.WriteUInt64(sending.Number);
+        body.WriteInt32(sending.Pieces++);
         body.WriteInt64(sending.Size);
         IReadOnlyList<KeyValuePair<string, ReadOnlyMemory<byte>>> attributes = sending.First ? _host.Store.GetAttributes(_collection, sending.Object) : [];
         body.WriteInt32(attributes.Count);
@@ -347,6 +360,8 @@ internal sealed partial class PlacementGroup
         PgVersion version = reader.ReadPgVersion();
         bool last = reader.ReadBoolean();
         bool taken = reader.ReadBoolean();
+        ulong number = reader.ReadUInt64();
+        int piece = reader.ReadInt32();
         if (!_sending.TryGetValue((from, id), out Sending? sending))
         {
             if (version == PgVersion.Zero && last)
@@ -357,9 +372,9 @@ internal sealed partial class PlacementGroup
             return;
         }
 
-        if (sending.Version != version || sending.PendingReads > 0)
+        if (sending.Version != version || (!Mutations.Active(Mutation.PiecesNotNumbered) && (sending.Number != number || piece != sending.Pieces - 1)) || sending.PendingReads > 0)
         {
-            return;
+            return; // to another sending, or came twice
         }
 
         if (taken && !last)

@@ -129,6 +129,7 @@ internal sealed partial class PlacementGroup
         }
         else if (IsPrimary)
         {
+            ForgetEndedLives();
             PeeringStep();
             RecoverySourcesChanged();
             TrimMapChanged();

@@ -243,7 +243,7 @@ internal sealed partial class PlacementGroup
         }
 
         recovery.IsUrgent = true;
-        if (recovery.Source.IsSome)
+        if (recovery.Source.IsSome && recovery.Mending is null)
         {
             SendUrge(recovery.Source, recovery.Object);
         }

@@ -92,10 +92,31 @@ internal sealed partial class PlacementGroup
 
     private void Probe(OsdId osd)
     {
-        if (osd != _host.Self && _map.IsUp(osd) && !_peers.ContainsKey(osd))
+        if (osd != _host.Self && _map.FindOsd(osd) is { IsUp: true } record && !_peers.ContainsKey(osd))
         {
-            _peers.Add(osd, new PeerState(osd));
+            _peers.Add(osd, new PeerState(osd, record.UpFrom));
             _host.Send(osd, OsdMessageType.InfoRequest, Begin());
+        }
+    }
+
+    // The map changed within the interval, so not for its members: others may have gone, or come back with what they have now.
+    private void ForgetEndedLives()
+    {
+        bool chosen = false;
+        foreach (PeerState peer in _peers.Values.ToArray())
+        {
+            if (!IsTarget(peer.Osd) && !(_map.FindOsd(peer.Osd) is { IsUp: true } record && record.UpFrom == peer.UpFrom))
+            {
+                _peers.Remove(peer.Osd);
+                _leasePromisedUntil = peer.PromisedUntil > _leasePromisedUntil ? peer.PromisedUntil : _leasePromisedUntil; // what it promised holds
+                chosen |= peer.Osd == _authority || Array.IndexOf(_wanted, peer.Osd) >= 0;
+            }
+        }
+
+        if (chosen && _phase is GroupPhase.GetLog or GroupPhase.WaitActing)
+        {
+            _host.Reached(RarePath.AuthorityGone);
+            _phase = GroupPhase.GetInfo;
         }
     }
 

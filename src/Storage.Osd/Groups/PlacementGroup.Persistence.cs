@@ -124,7 +124,7 @@ internal sealed partial class PlacementGroup
                 _findings[finding.Object] = finding;
                 break;
             case 'T':
-                _receiving.Add(ObjectId.Decode(ref keyReader), new Receiving(OsdId.None, PgVersion.Zero));
+                _receiving.Add(ObjectId.Decode(ref keyReader), new Receiving(OsdId.None, PgVersion.Zero, 0));
                 break;
             default:
                 throw new MalformedDataException($"pg {Id}: metadata key of unknown kind {key[0]}");
@@ -182,6 +182,9 @@ internal sealed partial class PlacementGroup
                 break;
             case CommitKind.BackfillProgress:
                 AnswerBackfillProgress(commit.Peer);
+                break;
+            case CommitKind.Mended:
+                ScanForDamage(commit.Peer, (ObjectId)commit.Subject!, commit.Version);
                 break;
             case CommitKind.ScrubMarked:
                 AnswerScrubMark(commit.Peer, commit.Version.Number);

@@ -43,6 +43,14 @@ internal sealed partial class PlacementGroup
         {
             OnScrubRead(build, status, data);
         }
+        else if (read.Owner is DamageScan scan)
+        {
+            OnDamageScanRead(scan, status, data);
+        }
+        else if (read.Owner is BlockFetch fetch)
+        {
+            OnFetchRead(fetch, read.Index, status, data);
+        }
         else
         {
             OnSendingRead((Sending)read.Owner, read.Index, status, data);

@@ -11,11 +11,17 @@ internal sealed partial class PlacementGroup
 {
     private readonly Dictionary<ObjectId, Receiving> _receiving = [];
 
-    private sealed class Receiving(OsdId from, PgVersion version)
+    private sealed class Receiving(OsdId from, PgVersion version, ulong sending)
     {
         public OsdId From { get; } = from;
 
         public PgVersion Version { get; } = version;
+
+        /// <summary>The sender's number of the sending.</summary>
+        public ulong Sending { get; } = sending;
+
+        /// <summary>Pieces that are here.</summary>
+        public int Pieces;
     }
 
     private readonly Dictionary<ObjectId, ApplyTurn> _applying = [];
@@ -49,7 +55,7 @@ internal sealed partial class PlacementGroup
         }
     }
 
-    private sealed record ReceivedPiece(ObjectId Object, bool Last, ApplyTurn? Turn);
+    private sealed record ReceivedPiece(ObjectId Object, bool Last, ApplyTurn? Turn, ulong Sending, int Piece);
 
     private void HandlePush(OsdId from, ref WireReader reader, BufferSegment data)
     {
@@ -139,24 +145,27 @@ internal sealed partial class PlacementGroup
             return false;
         }
 
+        (ulong sending, int number) = (flags & RemovePiece) == 0 ? (reader.ReadUInt64(), reader.ReadInt32()) : (0, 0);
+
         if (!IsPrimary && _info.Covers(id) && !(_missing.TryGetValue(id, out PgVersion need) && need == version))
         {
             // Sent again after it arrived; the answer waits until it is durable.
             if (!_missing.ContainsKey(id) && LocalVersion(id) == version)
             {
-                SubmitMeta(_transaction, CommitKind.PushApplied, from, version, new ReceivedPiece(id, true, turn));
+                SubmitMeta(_transaction, CommitKind.PushApplied, from, version, new ReceivedPiece(id, true, turn, sending, number));
                 return true;
             }
 
             return false;
         }
 
-        return ApplyPush(from, id, version, flags, ref reader, data, turn);
+        return ApplyPush(from, version, flags, new ReceivedPiece(id, (flags & (LastPiece | RemovePiece)) != 0, turn, sending, number), ref reader, data);
     }
 
-    private bool ApplyPush(OsdId from, ObjectId id, PgVersion version, byte flags, ref WireReader reader, BufferSegment data, ApplyTurn? turn)
+    private bool ApplyPush(OsdId from, PgVersion version, byte flags, ReceivedPiece piece, ref WireReader reader, BufferSegment data)
     {
-        bool first = (flags & FirstPiece) != 0, last = (flags & LastPiece) != 0 || (flags & RemovePiece) != 0;
+        ObjectId id = piece.Object;
+        bool first = (flags & FirstPiece) != 0, last = piece.Last;
         ObjectId target = first && last ? id : ReceivingOf(id);
         bool hadPart = _receiving.ContainsKey(id);
         if (hadPart && (target == id || (flags & RemovePiece) != 0))
@@ -170,8 +179,9 @@ internal sealed partial class PlacementGroup
         }
         else
         {
-            if (!first && !(_receiving.TryGetValue(id, out Receiving? known) && known.From == from && known.Version == version))
+            if (!first && !Continues(from, version, piece))
             {
+                _host.Reached(RarePath.StrayPiece);
                 return false; // the middle of something whose beginning we do not have
             }
 
@@ -185,7 +195,7 @@ internal sealed partial class PlacementGroup
                 _transaction.Touch(_collection, target);
                 if (!last)
                 {
-                    _receiving[id] = new Receiving(from, version);
+                    _receiving[id] = new Receiving(from, version, piece.Sending) { Pieces = 1 };
                     _transaction.SetOmap(_collection, MetaObject, ObjectKey('T', id), ReadOnlyMemory<byte>.Empty);
                 }
             }
@@ -219,7 +229,7 @@ internal sealed partial class PlacementGroup
             PersistInfo(_transaction);
         }
 
-        bool applied = TrySubmit(_transaction, CommitKind.PushApplied, from, version, new ReceivedPiece(id, last, turn));
+        bool applied = TrySubmit(_transaction, CommitKind.PushApplied, from, version, piece);
         if (!applied || last)
         {
             _receiving.Remove(id);
@@ -239,7 +249,7 @@ internal sealed partial class PlacementGroup
                 SubmitMeta(_transaction);
             }
 
-            SendPushReply(from, id, version, true, false);
+            SendPushReply(from, piece with { Last = true }, version, false);
             if (IsPrimary && _recovering.TryGetValue(id, out Recovery? recovery))
             {
                 EndRecovery(recovery); // no room now; the next tick begins anew
@@ -258,9 +268,28 @@ internal sealed partial class PlacementGroup
         return applied;
     }
 
+    // Whether a piece is the next one of the sending whose beginning is here.
+    private bool Continues(OsdId from, PgVersion version, ReceivedPiece piece)
+    {
+        if (!_receiving.TryGetValue(piece.Object, out Receiving? known) || known.From != from || known.Version != version)
+        {
+            return false;
+        }
+
+        if (!Mutations.Active(Mutation.PiecesNotNumbered) && (known.Sending != piece.Sending || known.Pieces != piece.Piece))
+        {
+            return false;
+        }
+
+        known.Pieces++;
+        return true;
+    }
+
     // Walks a piece as DecodePush will, when its turn comes: what is wrong with it must show while its sender is at hand.
     private void CheckPush(ref WireReader reader, int dataLength)
     {
+        reader.ReadUInt64();
+        reader.ReadInt32();
         reader.ReadInt64();
         for (int i = reader.ReadCount(8); i > 0; i--)
         {
@@ -350,7 +379,7 @@ internal sealed partial class PlacementGroup
             ForgetApply(id, turn);
         }
 
-        SendPushReply(from, id, version, piece.Last, true);
+        SendPushReply(from, piece, version, true);
         if (!piece.Last)
         {
             return;
@@ -362,13 +391,15 @@ internal sealed partial class PlacementGroup
         }
     }
 
-    private void SendPushReply(OsdId to, ObjectId id, PgVersion version, bool last, bool taken)
+    private void SendPushReply(OsdId to, ReceivedPiece piece, PgVersion version, bool taken)
     {
         WireWriter body = Begin();
-        id.Encode(body);
+        piece.Object.Encode(body);
         body.WriteVersion(version);
-        body.WriteBoolean(last);
+        body.WriteBoolean(piece.Last);
         body.WriteBoolean(taken);
+        body.WriteUInt64(piece.Sending);
+        body.WriteInt32(piece.Piece);
         if (IsPrimary)
         {
             _host.Send(to, OsdMessageType.PushReply, body);

@@ -19,8 +19,13 @@ internal sealed partial class PlacementGroup
 
         public PgVersion Version { get; } = version;
 
-        /// <summary>From whom we fetch, or none while we send.</summary>
+        /// <summary>From whom we fetch, or none while we send; this OSD itself while a damaged copy is mended.</summary>
         public OsdId Source = OsdId.None;
+
+        /// <summary>The search for blocks of it that a damaged copy lacks, while that goes on.</summary>
+        public Mending? Mending;
+
+        public bool MendingTried;
 
         public readonly List<OsdId> Tried = [];
 
@@ -193,6 +198,11 @@ internal sealed partial class PlacementGroup
 
         if (!source.IsSome)
         {
+            if (StartMending(recovery))
+            {
+                return;
+            }
+
             EndRecovery(recovery);
             _unfound.Add(id);
             _host.Reached(RarePath.ObjectUnfound);
@@ -327,6 +337,8 @@ internal sealed partial class PlacementGroup
                 StartSending(osd, recovery);
             }
         }
+
+        ResendMending(osd);
     }
 
     // The map changed within the interval: a source may be gone, or one may have come back.
@@ -337,18 +349,15 @@ internal sealed partial class PlacementGroup
             return;
         }
 
-        foreach (PeerState gone in _peers.Values.Where(peer => !_map.IsUp(peer.Osd) && !IsTarget(peer.Osd)).ToArray())
-        {
-            _peers.Remove(gone.Osd);
-        }
-
         foreach (Recovery recovery in _recovering.Values.ToArray())
         {
-            if (recovery.Source.IsSome && !_peers.ContainsKey(recovery.Source))
+            if (recovery.Source.IsSome && recovery.Mending is null && !_peers.ContainsKey(recovery.Source))
             {
                 PullNext(recovery);
             }
         }
+
+        MendingSourcesChanged();
 
         if (_unfound.Count > 0)
         {

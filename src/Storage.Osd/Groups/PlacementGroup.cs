@@ -285,6 +285,21 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
             case OsdMessageType.HistoryUpdate:
                 HandleHistoryUpdate(from, ref reader);
                 break;
+            case OsdMessageType.DamageRequest:
+                HandleDamageRequest(from, ref reader);
+                break;
+            case OsdMessageType.DamageReply:
+                HandleDamageReply(from, ref reader);
+                break;
+            case OsdMessageType.BlocksRequest:
+                HandleBlocksRequest(from, ref reader);
+                break;
+            case OsdMessageType.BlocksReply:
+                HandleBlocksReply(from, ref reader, data);
+                break;
+            case OsdMessageType.Mend:
+                HandleMend(from, ref reader, data);
+                break;
             default:
                 HandleScrubMessage(from, type, ref reader);
                 break;
@@ -436,5 +451,6 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
         PushApplied,
         BackfillProgress,
         ScrubMarked,
+        Mended,
     }
 }

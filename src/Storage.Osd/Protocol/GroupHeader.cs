@@ -9,7 +9,7 @@ namespace Storage.Osd.Protocol;
 /// <param name="Interval">First epoch of the interval in which it was sent; a message from another interval is void.</param>
 internal readonly record struct GroupHeader(PgId Group, Epoch Epoch, Epoch Interval)
 {
-    private const byte FormatVersion = 2;
+    private const byte FormatVersion = 3; // 3: pieces of copied objects are numbered
 
     public void Encode(WireWriter writer)
     {
@@ -22,7 +22,7 @@ internal readonly record struct GroupHeader(PgId Group, Epoch Epoch, Epoch Inter
 
     public static GroupHeader Decode(ref WireReader reader)
     {
-        reader.ReadVersion(FormatVersion, "PG message");
+        reader.ReadExactVersion(FormatVersion, "PG message");
         return new GroupHeader(new PgId(reader.ReadInt64(), reader.ReadUInt32()), new Epoch(reader.ReadUInt32()), new Epoch(reader.ReadUInt32()));
     }
 }

@@ -48,6 +48,42 @@ public sealed class PeeringTests
         Assert.Equal([(5u, 12u), (13u, 19u)], history.Past.Select(interval => (interval.First.Value, interval.Last.Value)));
     }
 
+    // A PG moves to a new primary, which fetches the log from an OSD that is no member any more; that one dies before it answers, and comes back
+    // with an empty disk. Neither makes a new interval.
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void ThePrimaryAsksAnotherHolderWhereTheOneItFetchesTheLogFromIsGone(bool returns)
+    {
+        // Of equal logs that of the lowest number is fetched.
+        var cluster = new OsdCluster(4, pgCount: 16);
+        cluster.WaitClean();
+        PgId group = Enumerable.Range(0, 16).Select(seed => new PgId(OsdCluster.Pool, (uint)seed)).First(id => cluster.Monitor.Map.Locate(id).Acting is { } all && all[0] == all.Min());
+        string name = Enumerable.Range(0, 1000).Select(i => $"object{i}").First(candidate => cluster.GroupOf(candidate) == group);
+        Assert.Equal(ResultCode.Ok, cluster.Write(name, Bytes("one")));
+        OsdId[] acting = [.. cluster.Monitor.Map.Locate(group).Acting];
+        OsdId left = acting[0];
+        OsdId added = Enumerable.Range(0, 4).Select(osd => new OsdId(osd)).Single(osd => !acting.Contains(osd));
+        cluster.Monitor.ChangeNow(increment => increment.UpmapItems[group] = [(left, added)]);
+        for (int i = 0; cluster.Daemon(added.Value).QueryJson(group)?.Contains($"the log from {left}", StringComparison.Ordinal) != true; i++)
+        {
+            Assert.True(i < 10_000, "the log is fetched");
+            cluster.Loop.RunFor(TimeSpan.FromMicroseconds(10));
+        }
+
+        cluster.Crash(left.Value);
+        if (returns)
+        {
+            cluster.ReplaceDisk(left.Value);
+            cluster.Start(left.Value);
+        }
+
+        cluster.RunUntil(() => cluster.StateOf(group).StartsWith("active", StringComparison.Ordinal), "active", 30);
+        Assert.Equal("one", Encoding.UTF8.GetString(cluster.Read(name)!));
+        cluster.RunUntil(() => cluster.StateOf(group) == "active+clean", "clean");
+        cluster.AssertCopiesEqual(group, [name]);
+    }
+
     [Fact]
     public void ACleanGroupRemembersNoIntervalsAndADegradedOneDoes()
     {

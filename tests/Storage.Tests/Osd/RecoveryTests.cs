@@ -1,5 +1,6 @@
 using Storage.Cluster;
 using Storage.Messaging;
+using Storage.ObjectStore.Memory;
 using Storage.Osd;
 using Storage.Tests.Osd.Kit;
 using Xunit;
@@ -63,6 +64,39 @@ public sealed class RecoveryTests
             {
                 Assert.True(i < 1_000_000, "in time");
                 cluster.Loop.RunFor(TimeSpan.FromMicroseconds(50));
+            }
+        }
+    }
+
+    // A connection that breaks begins the copying anew, while pieces of the time before and confirmations of them are still about.
+    [Fact]
+    public void ObjectsCopiedInManyPiecesOverBreakingConnectionsAreTheSame()
+    {
+        for (int seed = 1; seed <= 12; seed++)
+        {
+            var cluster = new OsdCluster(3, seed: seed, pgCount: 4, configure: options => options with { RecoveryChunkBytes = 4096, BusyRecoveryChunkBytes = 4096 });
+            cluster.WaitClean();
+            cluster.Crash(2);
+            cluster.RunUntil(() => !cluster.Monitor.Map.IsUp(new OsdId(2)), "it is down");
+            var random = new Random(seed);
+            var data = new byte[60_000];
+            string[] names = [.. Enumerable.Range(0, 12).Select(i => $"object{i}")];
+            foreach (string name in names)
+            {
+                random.NextBytes(data);
+                Assert.Equal(ResultCode.Ok, cluster.Write(name, data));
+            }
+
+            cluster.StoreOptions = _ => new MemoryStoreOptions { CommitLatencyMin = TimeSpan.FromMilliseconds(5), CommitLatencyMax = TimeSpan.FromMilliseconds(60) };
+            cluster.Start(2);
+            cluster.RunUntil(() => cluster.Monitor.Map.IsUp(new OsdId(2)), "it is up");
+            cluster.Network.Options.BreakProbability = 0.02;
+            cluster.RunFor(4);
+            cluster.Network.Options.BreakProbability = 0;
+            cluster.WaitClean();
+            foreach (string name in names)
+            {
+                cluster.AssertCopiesEqual(cluster.GroupOf(name), [name]);
             }
         }
     }

@@ -1,0 +1,613 @@
+using Storage.Cluster;
+using Storage.Coding;
+using Storage.ObjectStore;
+using Storage.Osd.Protocol;
+using Storage.Reactor;
+
+namespace Storage.Osd;
+
+// An object of which no copy is whole in its newest version, though somebody has that version with some blocks that cannot be read: these are
+// looked for in the other copies, of whatever version, block by block. One is taken only if it fits the checksum that the damaged copy keeps,
+// so that it is what was there. The primary leads; whoever is asked answers and remembers nothing.
+internal sealed partial class PlacementGroup
+{
+    private const int MostMendedBlocks = 64;
+    private const int DamageScanBytes = 64 << 10;
+
+    /// <summary>The primary's search for the blocks of one object.</summary>
+    private sealed class Mending(List<OsdId> holders, List<OsdId> sources)
+    {
+        /// <summary>Who may have the newest version, damaged, and is still to be asked. The first one is being mended.</summary>
+        public Queue<OsdId> Holders { get; } = new(holders);
+
+        /// <summary>Who may have blocks of it.</summary>
+        public List<OsdId> Sources { get; } = sources;
+
+        /// <summary>Which of the sources is asked.</summary>
+        public int Source;
+
+        /// <summary>Of its copies, the next one to look at: the object itself, then the one that it was cloned from.</summary>
+        public int Candidate;
+
+        /// <summary>Blocks below were asked for already.</summary>
+        public uint NextBlock;
+
+        /// <summary>Who owes an answer, or none while this OSD reads for itself.</summary>
+        public OsdId Asked = OsdId.None;
+
+        /// <summary>Blocks of the holder's copy that cannot be read.</summary>
+        public List<uint> Damaged = [];
+    }
+
+    // Reads the whole of a copy, to find what cannot be read.
+    private sealed class DamageScan(OsdId asker, ObjectId id, PgVersion version, Epoch interval)
+    {
+        public OsdId Asker { get; } = asker;
+
+        public ObjectId Object { get; } = id;
+
+        public PgVersion Version { get; } = version;
+
+        public Epoch Interval { get; } = interval;
+
+        public readonly Queue<DataExtent> Ranges = new();
+
+        public readonly List<uint> Damaged = [];
+
+        public DataExtent Current;
+
+        public bool Running;
+
+        public bool Reading;
+    }
+
+    // Reads blocks of a copy for whoever mends another one.
+    private sealed class BlockFetch(OsdId asker, ObjectId wanted, int candidate, List<uint> blocks, Epoch interval)
+    {
+        public OsdId Asker { get; } = asker;
+
+        public ObjectId Wanted { get; } = wanted;
+
+        public int Candidate { get; } = candidate;
+
+        public List<uint> Blocks { get; } = blocks;
+
+        public Epoch Interval { get; } = interval;
+
+        public readonly BufferSegment[] Data = new BufferSegment[blocks.Count];
+
+        public int Pending = 1;
+    }
+
+    // Says whether there is anything to try.
+    private bool StartMending(Recovery recovery)
+    {
+        if (recovery.MendingTried || _unfound.Contains(recovery.Object))
+        {
+            return false; // until one more has been asked
+        }
+
+        recovery.MendingTried = true;
+        ObjectId id = recovery.Object;
+        var others = new List<OsdId>();
+        foreach (PeerState peer in _peers.Values)
+        {
+            if (peer.HasInfo && (peer.Exists || peer.IsActivated) && _map.IsUp(peer.Osd) && peer.Info.Covers(id))
+            {
+                others.Add(peer.Osd);
+            }
+        }
+
+        List<OsdId> all = [_host.Self, .. others];
+        if (others.Count == 0)
+        {
+            return false; // nobody to have blocks from
+        }
+
+        recovery.Source = _host.Self;
+        recovery.Mending = new Mending(_damaged.Contains(id) ? all : others, all);
+        AskForDamage(recovery);
+        return true;
+    }
+
+    private void AskForDamage(Recovery recovery)
+    {
+        Mending mending = recovery.Mending!;
+        if (!mending.Holders.TryPeek(out OsdId holder))
+        {
+            GiveUpMending(recovery);
+            return;
+        }
+
+        mending.Asked = holder;
+        if (holder == _host.Self)
+        {
+            mending.Asked = OsdId.None;
+            ScanForDamage(holder, recovery.Object, recovery.Version);
+            return;
+        }
+
+        WireWriter body = Begin();
+        recovery.Object.Encode(body);
+        body.WriteVersion(recovery.Version);
+        _host.Send(holder, OsdMessageType.DamageRequest, body);
+    }
+
+    private void HandleDamageRequest(OsdId from, ref WireReader reader)
+    {
+        ObjectId id = ObjectId.Decode(ref reader);
+        PgVersion version = reader.ReadPgVersion();
+        if (from == Primary)
+        {
+            ScanForDamage(from, id, version);
+        }
+    }
+
+    private void ScanForDamage(OsdId asker, ObjectId id, PgVersion version)
+    {
+        var scan = new DamageScan(asker, id, version, _history.SameIntervalSince);
+        if (LocalVersion(id) != version || !_host.Store.TryStat(_collection, id, out long size))
+        {
+            FinishDamageScan(scan, false);
+            return;
+        }
+
+        var extents = new List<DataExtent>();
+        _host.Store.ListExtents(_collection, id, 0, size, extents);
+        foreach (DataExtent extent in extents)
+        {
+            for (long offset = extent.Offset; offset < extent.Offset + extent.Length; offset += DamageScanBytes)
+            {
+                scan.Ranges.Enqueue(new DataExtent(offset, Math.Min(DamageScanBytes, extent.Offset + extent.Length - offset)));
+            }
+        }
+
+        ContinueDamageScan(scan);
+    }
+
+    private void ContinueDamageScan(DamageScan scan)
+    {
+        if (scan.Running)
+        {
+            return; // the loop below goes on
+        }
+
+        scan.Running = true;
+        while (!scan.Reading && scan.Ranges.TryDequeue(out scan.Current))
+        {
+            scan.Reading = true;
+            StartRead(scan, 0, scan.Object, scan.Current.Offset, (int)scan.Current.Length);
+        }
+
+        scan.Running = false;
+        if (!scan.Reading)
+        {
+            FinishDamageScan(scan, true);
+        }
+    }
+
+    private void OnDamageScanRead(DamageScan scan, ReadStatus status, BufferSegment data)
+    {
+        data.Buffer?.Release();
+        scan.Reading = false;
+        if (_removed || scan.Interval != _history.SameIntervalSince)
+        {
+            return;
+        }
+
+        if (status == ReadStatus.NotFound)
+        {
+            FinishDamageScan(scan, false);
+            return;
+        }
+
+        if (status != ReadStatus.Ok)
+        {
+            if (scan.Current.Length <= StoreLimits.BlockSize)
+            {
+                scan.Damaged.Add((uint)(scan.Current.Offset / StoreLimits.BlockSize));
+            }
+            else
+            {
+                for (long offset = 0; offset < scan.Current.Length; offset += StoreLimits.BlockSize)
+                {
+                    scan.Ranges.Enqueue(new DataExtent(scan.Current.Offset + offset, Math.Min(StoreLimits.BlockSize, scan.Current.Length - offset)));
+                }
+            }
+        }
+
+        ContinueDamageScan(scan);
+    }
+
+    private void FinishDamageScan(DamageScan scan, bool exists)
+    {
+        bool whole = exists && scan.Damaged.Count == 0;
+        if (whole && _damaged.Contains(scan.Object) && _missing.TryGetValue(scan.Object, out PgVersion need) && need == scan.Version)
+        {
+            ClearMissing(_transaction, scan.Object);
+            PersistInfo(_transaction);
+            SubmitMeta(_transaction);
+            _host.StateChanged();
+        }
+
+        if (scan.Damaged.Count > 0)
+        {
+            MarkDamaged(scan.Object);
+        }
+
+        scan.Damaged.Sort();
+        List<uint> damaged = scan.Damaged.GetRange(0, Math.Min(scan.Damaged.Count, MostMendedBlocks * 4));
+        whole = whole && !_missing.ContainsKey(scan.Object);
+        if (scan.Asker == _host.Self)
+        {
+            OnDamageKnown(_host.Self, scan.Object, scan.Version, whole, damaged);
+            return;
+        }
+
+        WireWriter body = Begin();
+        scan.Object.Encode(body);
+        body.WriteVersion(scan.Version);
+        body.WriteBoolean(whole);
+        WriteBlocks(body, damaged);
+        _host.Answer(scan.Asker, OsdMessageType.DamageReply, body);
+    }
+
+    private static void WriteBlocks(WireWriter body, List<uint> blocks)
+    {
+        body.WriteInt32(blocks.Count);
+        foreach (uint block in blocks)
+        {
+            body.WriteUInt32(block);
+        }
+    }
+
+    private static List<uint> ReadBlocks(ref WireReader reader)
+    {
+        int count = reader.ReadCount(4);
+        var blocks = new List<uint>(count);
+        for (int i = 0; i < count; i++)
+        {
+            blocks.Add(reader.ReadUInt32());
+        }
+
+        return blocks;
+    }
+
+    private void HandleDamageReply(OsdId from, ref WireReader reader)
+    {
+        ObjectId id = ObjectId.Decode(ref reader);
+        PgVersion version = reader.ReadPgVersion();
+        bool whole = reader.ReadBoolean();
+        OnDamageKnown(from, id, version, whole, ReadBlocks(ref reader));
+    }
+
+    private Recovery? FindMending(ObjectId id, OsdId from) =>
+        IsPrimary && _recovering.TryGetValue(id, out Recovery? recovery) && recovery.Mending is { } mending
+        && (mending.Asked == from || (from == _host.Self && !mending.Asked.IsSome)) ? recovery : null;
+
+    // What the holder says of its copy, first and after every try to mend it.
+    private void OnDamageKnown(OsdId holder, ObjectId id, PgVersion version, bool whole, List<uint> damaged)
+    {
+        if (FindMending(id, holder) is not { } recovery || recovery.Version != version || recovery.Mending!.Holders.Peek() != holder)
+        {
+            return;
+        }
+
+        Mending mending = recovery.Mending!;
+        if (whole)
+        {
+            FinishMending(recovery, holder);
+        }
+        else if (damaged.Count == 0)
+        {
+            NextHolder(recovery); // it has another version
+        }
+        else
+        {
+            if (_peers.TryGetValue(holder, out PeerState? peer) && peer.IsActivated)
+            {
+                peer.Missing[id] = version; // replaced once there is a whole one, if it is not the one that is mended
+            }
+
+            mending.Damaged = damaged;
+            AskForBlocks(recovery);
+        }
+    }
+
+    private void NextHolder(Recovery recovery)
+    {
+        Mending mending = recovery.Mending!;
+        mending.Holders.Dequeue();
+        (mending.Source, mending.Candidate, mending.NextBlock) = (0, 0, 0);
+        AskForDamage(recovery);
+    }
+
+    private void AskForBlocks(Recovery recovery)
+    {
+        Mending mending = recovery.Mending!;
+        OsdId holder = mending.Holders.Peek();
+        while (mending.Source < mending.Sources.Count)
+        {
+            OsdId source = mending.Sources[mending.Source];
+            List<uint> blocks = source == holder ? [] : mending.Damaged.FindAll(block => block >= mending.NextBlock);
+            if (blocks.Count == 0)
+            {
+                mending.NextBlock = 0;
+                if (source == holder || ++mending.Candidate == CandidatesOf(recovery.Object))
+                {
+                    mending.Candidate = 0;
+                    mending.Source++;
+                }
+
+                continue;
+            }
+
+            blocks = blocks.GetRange(0, Math.Min(blocks.Count, MostMendedBlocks));
+            mending.NextBlock = blocks[^1] + 1;
+            SendBlocksRequest(recovery, source, blocks);
+            return;
+        }
+
+        NextHolder(recovery);
+    }
+
+    // A clone shares its bytes with the object that it was made of, which may not have been cloned elsewhere.
+    private static int CandidatesOf(ObjectId id) => id.Snapshot == ObjectId.NoSnapshot ? 1 : 2;
+
+    private static ObjectId CandidateOf(ObjectId id, int candidate) => candidate == 0 ? id : id.WithSnapshot(ObjectId.NoSnapshot);
+
+    private void SendBlocksRequest(Recovery recovery, OsdId source, List<uint> blocks)
+    {
+        Mending mending = recovery.Mending!;
+        mending.Asked = source;
+        if (source == _host.Self)
+        {
+            mending.Asked = OsdId.None;
+            FetchBlocks(source, recovery.Object, mending.Candidate, blocks);
+            return;
+        }
+
+        WireWriter body = Begin();
+        recovery.Object.Encode(body);
+        body.WriteByte((byte)mending.Candidate);
+        WriteBlocks(body, blocks);
+        _host.Send(source, OsdMessageType.BlocksRequest, body);
+    }
+
+    private void HandleBlocksRequest(OsdId from, ref WireReader reader)
+    {
+        ObjectId id = ObjectId.Decode(ref reader);
+        int candidate = reader.ReadByte();
+        List<uint> blocks = ReadBlocks(ref reader);
+        if (from == Primary && blocks.Count <= MostMendedBlocks && candidate < CandidatesOf(id))
+        {
+            FetchBlocks(from, id, candidate, blocks);
+        }
+    }
+
+    private void FetchBlocks(OsdId asker, ObjectId id, int candidate, List<uint> blocks)
+    {
+        var fetch = new BlockFetch(asker, id, candidate, blocks, _history.SameIntervalSince);
+        for (int i = 0; i < blocks.Count; i++)
+        {
+            fetch.Pending++;
+            StartRead(fetch, i, CandidateOf(id, candidate), (long)blocks[i] * StoreLimits.BlockSize, StoreLimits.BlockSize);
+        }
+
+        EndFetchRead(fetch);
+    }
+
+    private void OnFetchRead(BlockFetch fetch, int index, ReadStatus status, BufferSegment data)
+    {
+        if (status == ReadStatus.Ok)
+        {
+            fetch.Data[index] = data;
+        }
+
+        EndFetchRead(fetch);
+    }
+
+    private void EndFetchRead(BlockFetch fetch)
+    {
+        if (--fetch.Pending > 0)
+        {
+            return;
+        }
+
+        if (!_removed && fetch.Interval == _history.SameIntervalSince)
+        {
+            var found = new List<(uint Block, BufferSegment Data)>();
+            for (int i = 0; i < fetch.Blocks.Count; i++)
+            {
+                if (!fetch.Data[i].IsEmpty)
+                {
+                    found.Add((fetch.Blocks[i], fetch.Data[i]));
+                }
+            }
+
+            if (fetch.Asker == _host.Self)
+            {
+                OnBlocksFound(_host.Self, fetch.Wanted, found);
+            }
+            else
+            {
+                SendBlocks(fetch.Asker, OsdMessageType.BlocksReply, fetch.Wanted, PgVersion.Zero, found);
+            }
+        }
+
+        ReleaseData(fetch.Data);
+    }
+
+    private void SendBlocks(OsdId to, Storage.Messaging.MessageType type, ObjectId id, PgVersion version, List<(uint Block, BufferSegment Data)> found)
+    {
+        WireWriter body = Begin();
+        id.Encode(body);
+        body.WriteVersion(version);
+        body.WriteInt32(found.Count);
+        var data = new BufferSegment[found.Count];
+        for (int i = 0; i < found.Count; i++)
+        {
+            body.WriteUInt32(found[i].Block);
+            body.WriteInt32(found[i].Data.Length);
+            data[i] = found[i].Data;
+        }
+
+        if (IsPrimary)
+        {
+            _host.Send(to, type, body, data);
+        }
+        else
+        {
+            _host.Answer(to, type, body, data);
+        }
+    }
+
+    // The segments are parts of the message's data, without references of their own.
+    private List<(uint Block, BufferSegment Data)> ReadFound(ref WireReader reader, BufferSegment data)
+    {
+        int count = reader.ReadCount(8);
+        var found = new List<(uint Block, BufferSegment Data)>(count);
+        int used = 0;
+        for (int i = 0; i < count; i++)
+        {
+            uint block = reader.ReadUInt32();
+            int length = reader.ReadInt32();
+            if (length is < 1 or > StoreLimits.BlockSize || length > data.Length - used)
+            {
+                throw new MalformedDataException($"pg {Id}: a block of {length} bytes, and {data.Length - used} bytes of data are left");
+            }
+
+            found.Add((block, data.Slice(used, length)));
+            used += length;
+        }
+
+        return found;
+    }
+
+    private void HandleBlocksReply(OsdId from, ref WireReader reader, BufferSegment data)
+    {
+        ObjectId id = ObjectId.Decode(ref reader);
+        reader.ReadPgVersion();
+        OnBlocksFound(from, id, ReadFound(ref reader, data));
+    }
+
+    private void OnBlocksFound(OsdId source, ObjectId id, List<(uint Block, BufferSegment Data)> found)
+    {
+        if (FindMending(id, source) is not { } recovery || recovery.Mending!.Source >= recovery.Mending.Sources.Count
+            || recovery.Mending.Sources[recovery.Mending.Source] != source)
+        {
+            return;
+        }
+
+        Mending mending = recovery.Mending;
+        if (found.Count == 0)
+        {
+            AskForBlocks(recovery);
+            return;
+        }
+
+        OsdId holder = mending.Holders.Peek();
+        if (holder == _host.Self)
+        {
+            mending.Asked = OsdId.None;
+            Mend(holder, id, recovery.Version, found);
+            return;
+        }
+
+        // What is lost with a connection is not sent again: the holder is asked how it stands, and goes on from there.
+        mending.Asked = holder;
+        SendBlocks(holder, OsdMessageType.Mend, id, recovery.Version, found);
+    }
+
+    private void HandleMend(OsdId from, ref WireReader reader, BufferSegment data)
+    {
+        ObjectId id = ObjectId.Decode(ref reader);
+        PgVersion version = reader.ReadPgVersion();
+        List<(uint Block, BufferSegment Data)> found = ReadFound(ref reader, data);
+        if (from == Primary)
+        {
+            Mend(from, id, version, found);
+        }
+    }
+
+    private void Mend(OsdId asker, ObjectId id, PgVersion version, List<(uint Block, BufferSegment Data)> found)
+    {
+        if (LocalVersion(id) == version)
+        {
+            int mended = 0;
+            foreach ((uint block, BufferSegment data) in found)
+            {
+                PageBuffer page = BufferPool.Shared.Rent(StoreLimits.BlockSize);
+                BufferSegment content = page.Slice(0, StoreLimits.BlockSize);
+                content.Span.Clear();
+                data.Span.CopyTo(content.Span);
+                mended += _host.Store.TryMend(_collection, id, (long)block * StoreLimits.BlockSize, content, _transaction) ? 1 : 0;
+                page.Release();
+            }
+
+            if (mended > 0)
+            {
+                _host.Reached(RarePath.BlocksMended);
+                if (TrySubmit(_transaction, CommitKind.Mended, asker, version, id))
+                {
+                    return; // how it stands is told once that is durable
+                }
+            }
+        }
+
+        ScanForDamage(asker, id, version);
+    }
+
+    private void FinishMending(Recovery recovery, OsdId holder)
+    {
+        ObjectId id = recovery.Object;
+        _host.Reached(RarePath.ObjectMended);
+        recovery.Mending = null;
+        recovery.Source = OsdId.None;
+        if (holder == _host.Self)
+        {
+            OnSelfRecovered(id);
+            return;
+        }
+
+        if (_peers.TryGetValue(holder, out PeerState? peer))
+        {
+            peer.Missing.Remove(id);
+        }
+
+        recovery.Tried.Remove(holder);
+        ResolveFinding(id);
+        PullNext(recovery);
+    }
+
+    private void GiveUpMending(Recovery recovery)
+    {
+        recovery.Mending = null;
+        recovery.Source = OsdId.None;
+        PullNext(recovery);
+    }
+
+    private void ResendMending(OsdId osd)
+    {
+        foreach (Recovery recovery in _recovering.Values.ToArray())
+        {
+            if (recovery.Mending is { } mending && mending.Asked == osd)
+            {
+                (mending.Source, mending.Candidate, mending.NextBlock) = (0, 0, 0);
+                AskForDamage(recovery);
+            }
+        }
+    }
+
+    // Who was asked is gone.
+    private void MendingSourcesChanged()
+    {
+        foreach (Recovery recovery in _recovering.Values.ToArray())
+        {
+            if (recovery.Mending is { } mending && mending.Asked.IsSome && !_peers.ContainsKey(mending.Asked))
+            {
+                GiveUpMending(recovery);
+            }
+        }
+    }
+}
