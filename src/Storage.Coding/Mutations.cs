@@ -250,6 +250,9 @@ public enum Mutation
     /// <summary>Pieces of a copied object, and confirmations of them, are taken for those of a later sending.</summary>
     PiecesNotNumbered,
 
+    /// <summary>A message by which an OSD said that it is up counts after it was marked down.</summary>
+    OldBootsCount,
+
     /// <summary>A write is taken though its sender does not know the newest snapshots.</summary>
     StaleSnapshotsAccepted,
 

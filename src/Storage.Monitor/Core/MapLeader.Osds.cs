@@ -125,6 +125,13 @@ public sealed partial class MapLeader
             return Verdict.NoChange;
         }
 
+        // A message that was long under way: the process has not heard that it was marked down, and may still serve in its former life; or another
+        // process has taken its place. One that lives gets the maps, and sends it again.
+        if (boot.NewestMap < (osd.Instance == boot.Instance ? osd.DownAt : osd.UpFrom) && !Mutations.Active(Mutation.OldBootsCount))
+        {
+            return Verdict.NoChange;
+        }
+
         if (boot.Address.IsNone || (draft.Flags & ClusterFlags.NoUp) != 0)
         {
             return Verdict.NoChange;

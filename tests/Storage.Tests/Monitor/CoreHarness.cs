@@ -68,8 +68,8 @@ internal sealed class CoreHarness
         }
     }
 
-    public void Boot(int osd, ulong instance) =>
-        Leader.HandleBoot(new OsdBoot(new OsdId(osd), Uuid(osd), instance, new NodeAddress($"osd{osd}", 6800), Epoch.None), Now);
+    public void Boot(int osd, ulong instance, Epoch? newestMap = null) =>
+        Leader.HandleBoot(new OsdBoot(new OsdId(osd), Uuid(osd), instance, new NodeAddress($"osd{osd}", 6800), newestMap ?? State.Map?.Epoch ?? Epoch.None), Now);
 
     public void Report(int by, int target, bool refused = false, bool withdrawn = false) =>
         Leader.HandleFailure(new OsdId(by), new OsdFailure(new OsdId(target), Osd(target).UpFrom, Map.Epoch, refused, 5000, withdrawn), Now);

@@ -173,6 +173,33 @@ public class MapLeaderTests
         Assert.InRange(core.Map.Osds.Count(osd => osd.IsUp), 2, 3);
     }
 
+    // A message that was long under way must not show a life that nobody lives: others would take the life before for ended.
+    [Fact]
+    public void AnOldWordOfBeingUpCountsNeitherAfterBeingMarkedDownNorAfterAnotherProcess()
+    {
+        var core = new CoreHarness(osds: 3, hosts: 3);
+        Epoch before = core.Map.Epoch;
+        core.Pass(1, 0, 1, 2);
+        core.Report(by: 1, target: 0, refused: true);
+        core.Settle();
+        Assert.False(core.Osd(0).IsUp);
+        core.Boot(0, 100, before);
+        core.Settle();
+        Assert.False(core.Osd(0).IsUp);
+        core.Boot(0, 100, core.Osd(0).DownAt);
+        core.Settle();
+        Assert.True(core.Osd(0).IsUp);
+
+        Epoch old = core.Map.Epoch;
+        core.Boot(0, 101, old);
+        core.Settle();
+        Assert.Equal(101UL, core.Osd(0).Instance);
+        core.Boot(0, 100, old);
+        core.Settle();
+        Assert.Equal(101UL, core.Osd(0).Instance);
+        Assert.True(core.Osd(0).IsUp);
+    }
+
     [Fact]
     public void WhoIsBackAtOnceAfterSilenceIsWaitedForLongerForAWhile()
     {
