@@ -31,6 +31,7 @@ public sealed class ObjectId : IEquatable<ObjectId>, IComparable<ObjectId>
     {
         Name = name;
         Hash = hash;
+        SortHash = ReverseBits(hash);
         Snapshot = snapshot;
     }
 
@@ -44,7 +45,7 @@ public sealed class ObjectId : IEquatable<ObjectId>, IComparable<ObjectId>
     public ulong Snapshot { get; }
 
     /// <summary>The first part of the order: the hash with its bits reversed.</summary>
-    public uint SortHash => ReverseBits(Hash);
+    public uint SortHash { get; }
 
     /// <summary>The same object at a snapshot, or its live version.</summary>
     /// <param name="snapshot">A snapshot id or <see cref="NoSnapshot"/>.</param>

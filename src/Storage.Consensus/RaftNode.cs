@@ -107,7 +107,7 @@ public sealed partial class RaftNode
     internal RaftLog Log => _log;
 
     /// <summary>Configurations with the index of their entry: the first is in force at the last snapshot, the last one now.</summary>
-    internal IReadOnlyList<(ulong Index, RaftConfiguration Configuration)> Configurations => _configurations;
+    internal List<(ulong Index, RaftConfiguration Configuration)> Configurations => _configurations;
 
     private HardState CurrentHardState => new(_term, _vote, _commit);
 

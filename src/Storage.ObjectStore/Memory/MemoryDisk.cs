@@ -29,7 +29,7 @@ public sealed class MemoryDisk
     {
         for (int i = 0; i < Collections.Count; i++)
         {
-            SortedMap<ObjectId, MemoryObject> objects = Collections.ValueAt(i).Objects;
+            SortedMap<ObjectId, MemoryObject, NaturalOrder<ObjectId>> objects = Collections.ValueAt(i).Objects;
             for (int j = 0; j < objects.Count; j++)
             {
                 if (objects.KeyAt(j).Name == name && objects.ValueAt(j).HasDamage)
@@ -42,7 +42,7 @@ public sealed class MemoryDisk
         return false;
     }
 
-    internal SortedMap<CollectionId, MemoryCollection> Collections { get; } = new(Comparer<CollectionId>.Default);
+    internal SortedMap<CollectionId, MemoryCollection, NaturalOrder<CollectionId>> Collections { get; } = new();
 
     internal MemoryObjectStore? Owner { get; set; }
 
@@ -55,9 +55,9 @@ internal sealed class MemoryCollection
     /// <summary>Grows whenever something in it changes or is damaged.</summary>
     public long Changes { get; set; }
 
-    public SortedMap<ObjectId, MemoryObject> Objects { get; } = new(Comparer<ObjectId>.Default);
+    public SortedMap<ObjectId, MemoryObject, NaturalOrder<ObjectId>> Objects { get; } = new();
 
-    public List<byte[]> Log { get; } = [];
+    public List<ReadOnlyMemory<byte>> Log { get; } = [];
 
     /// <summary>Index of the first record of <see cref="Log"/>.</summary>
     public long LogFirst { get; set; }
@@ -67,11 +67,11 @@ internal sealed class MemoryObject
 {
     public long Size { get; set; }
 
-    public SortedMap<long, MemoryBlock> Blocks { get; set; } = new(Comparer<long>.Default);
+    public SortedMap<long, MemoryBlock, NaturalOrder<long>> Blocks { get; set; } = new();
 
-    public SortedMap<string, ReadOnlyMemory<byte>> Attributes { get; set; } = new(StringComparer.Ordinal);
+    public SortedMap<string, ReadOnlyMemory<byte>, NameOrder> Attributes { get; set; } = new();
 
-    public SortedMap<ReadOnlyMemory<byte>, ReadOnlyMemory<byte>> Omap { get; set; } = new(KeyOrder.Instance);
+    public SortedMap<ReadOnlyMemory<byte>, ReadOnlyMemory<byte>, KeyOrder> Omap { get; set; } = new();
 
     public bool HasDamage
     {
@@ -95,7 +95,31 @@ internal sealed class MemoryObject
 /// <summary>One block of data; never changed once stored, except by an injected fault.</summary>
 internal sealed class MemoryBlock(byte[] data)
 {
-    public byte[] Data { get; } = data;
+    [ThreadStatic]
+    private static Stack<byte[]>? s_spare;
+
+    public byte[] Data { get; private set; } = data;
+
+    /// <summary>The number of the transaction that took it off the last object that had it.</summary>
+    public ulong DroppedBy { get; set; }
+
+    /// <summary>Room for a block's bytes, with anything in it.</summary>
+    public static byte[] Rent() => s_spare is { } spare && spare.TryPop(out byte[]? bytes) ? bytes : GC.AllocateUninitializedArray<byte>(StoreLimits.BlockSize);
+
+    /// <summary>Nothing can have this block any more, be it by undoing what took it off the disk: its room is used again. Blocks live long
+    /// enough to be carried from one generation to the next, which costs more than all else that is done with them.</summary>
+    public void Recycle()
+    {
+        byte[] bytes = Data;
+        Data = [];
+        s_spare ??= new Stack<byte[]>();
+        if (bytes.Length > 0 && s_spare.Count < MostSpare)
+        {
+            s_spare.Push(bytes);
+        }
+    }
+
+    private const int MostSpare = 1 << 13;
 
     /// <summary>What is wrong with it, or with a block it was merged from.</summary>
     public BlockDamage Damage { get; private set; }

@@ -95,8 +95,8 @@ public sealed partial class MemoryObjectStore
             case TransactionCode.ClearOmap:
                 if (Find(step.Collection, id) is { } cleared)
                 {
-                    SortedMap<ReadOnlyMemory<byte>, ReadOnlyMemory<byte>> old = cleared.Omap;
-                    cleared.Omap = new(KeyOrder.Instance);
+                    SortedMap<ReadOnlyMemory<byte>, ReadOnlyMemory<byte>, KeyOrder> old = cleared.Omap;
+                    cleared.Omap = new();
                     undo.Add(() => cleared.Omap = old);
                 }
 
@@ -140,7 +140,7 @@ public sealed partial class MemoryObjectStore
     private static void TrimLog(MemoryCollection collection, long keepFrom, List<Action> undo)
     {
         int count = (int)Math.Clamp(keepFrom - collection.LogFirst, 0, collection.Log.Count);
-        List<byte[]> trimmed = collection.Log.GetRange(0, count);
+        List<ReadOnlyMemory<byte>> trimmed = collection.Log.GetRange(0, count);
         collection.Log.RemoveRange(0, count);
         collection.LogFirst += count;
         undo.Add(() =>
@@ -250,6 +250,11 @@ public sealed partial class MemoryObjectStore
         else if (block.References == 0)
         {
             _disk.UsedBytes -= StoreLimits.BlockSize;
+            if (_applying is { } pending)
+            {
+                block.DroppedBy = pending.Number;
+                pending.Dropped.Add(block);
+            }
         }
     }
 
@@ -298,12 +303,19 @@ public sealed partial class MemoryObjectStore
     // Puts bytes (or zeroes, with no data) into one block.
     private void Patch(MemoryObject target, long index, int within, ReadOnlySpan<byte> data, int count, List<Action> undo)
     {
-        byte[] bytes = new byte[StoreLimits.BlockSize];
+        byte[] bytes = MemoryBlock.Rent();
         var patched = new MemoryBlock(bytes);
-        if (count < StoreLimits.BlockSize && target.Blocks.TryGet(index, out MemoryBlock old))
+        if (count < StoreLimits.BlockSize)
         {
-            old.Data.CopyTo(bytes, 0);
-            patched.Inherit(old, within, count);
+            if (target.Blocks.TryGet(index, out MemoryBlock old))
+            {
+                old.Data.CopyTo(bytes, 0);
+                patched.Inherit(old, within, count);
+            }
+            else
+            {
+                Array.Clear(bytes);
+            }
         }
 
         if (data.IsEmpty)
@@ -373,7 +385,7 @@ public sealed partial class MemoryObjectStore
     {
         // A copy of the source's map first: source and destination may be the same object, with overlapping ranges.
         MemoryObject origin = Find(step.Collection, step.Object!)!;
-        SortedMap<long, MemoryBlock> source = origin.Blocks.Copy();
+        SortedMap<long, MemoryBlock, NaturalOrder<long>> source = origin.Blocks.Copy();
         long length = Math.Min(step.Length, origin.Size - step.Offset);
         MemoryObject target = Ensure(step.Collection, step.Destination!, undo);
         if (length <= 0)
@@ -427,7 +439,8 @@ public sealed partial class MemoryObjectStore
         }
     }
 
-    private static void Set<TKey>(SortedMap<TKey, ReadOnlyMemory<byte>> map, TKey key, ReadOnlyMemory<byte> value, List<Action> undo)
+    private static void Set<TKey, TOrder>(SortedMap<TKey, ReadOnlyMemory<byte>, TOrder> map, TKey key, ReadOnlyMemory<byte> value, List<Action> undo)
+        where TOrder : struct, IComparer<TKey>
     {
         if (map.TryGet(key, out ReadOnlyMemory<byte> old))
         {
@@ -441,7 +454,8 @@ public sealed partial class MemoryObjectStore
         map.Set(key, value);
     }
 
-    private static void Unset<TKey>(SortedMap<TKey, ReadOnlyMemory<byte>> map, TKey key, List<Action> undo)
+    private static void Unset<TKey, TOrder>(SortedMap<TKey, ReadOnlyMemory<byte>, TOrder> map, TKey key, List<Action> undo)
+        where TOrder : struct, IComparer<TKey>
     {
         if (map.TryGet(key, out ReadOnlyMemory<byte> old))
         {

@@ -27,10 +27,7 @@ public sealed partial class MemoryObjectStore
     {
         if (_disk.Collections.TryGet(collection, out MemoryCollection found))
         {
-            foreach (byte[] record in found.Log)
-            {
-                records.Add(record);
-            }
+            records.AddRange(found.Log);
         }
     }
 

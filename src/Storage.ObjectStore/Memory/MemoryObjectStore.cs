@@ -19,6 +19,8 @@ public sealed partial class MemoryObjectStore : IObjectStore, IStoreView
     private readonly Queue<PendingCommit> _pending = new();
     private readonly HashSet<(CollectionId, ObjectId)> _readErrors = [];
     private TimeSpan _lastCommit;
+    private PendingCommit? _applying; // whose steps are being carried out
+    private ulong _submitted;
     private bool _stopped;
     private bool _failed;
 
@@ -60,7 +62,8 @@ public sealed partial class MemoryObjectStore : IObjectStore, IStoreView
             RequireSpace(transaction);
         }
 
-        var pending = new PendingCommit(completion, token);
+        var pending = new PendingCommit(completion, token, ++_submitted);
+        _applying = pending;
         foreach (ref readonly TransactionStep step in transaction.Steps)
         {
             Apply(in step, pending.Undo);
@@ -71,6 +74,7 @@ public sealed partial class MemoryObjectStore : IObjectStore, IStoreView
             }
         }
 
+        _applying = null;
         _pending.Enqueue(pending);
         if (_failed)
         {
@@ -203,6 +207,15 @@ public sealed partial class MemoryObjectStore : IObjectStore, IStoreView
             PendingCommit pending = _pending.Dequeue();
             pending.Committed = true;
             pending.Undo.Clear();
+            foreach (MemoryBlock block in pending.Dropped)
+            {
+                if (block.References == 0 && block.DroppedBy == pending.Number)
+                {
+                    block.Recycle();
+                }
+            }
+
+            pending.Dropped.Clear();
             BecameDurable?.Invoke();
             if (!pending.IsTold)
             {
@@ -244,13 +257,19 @@ public sealed partial class MemoryObjectStore : IObjectStore, IStoreView
     private MemoryObject? Find(CollectionId collection, ObjectId id) =>
         _disk.Collections.TryGet(collection, out MemoryCollection objects) && objects.Objects.TryGet(id, out MemoryObject found) ? found : null;
 
-    private sealed class PendingCommit(IStoreCompletion? completion, ulong token)
+    private sealed class PendingCommit(IStoreCompletion? completion, ulong token, ulong number)
     {
         public IStoreCompletion? Completion { get; } = completion;
 
         public ulong Token { get; } = token;
 
+        /// <summary>Its place in the order of transactions, from 1.</summary>
+        public ulong Number { get; } = number;
+
         public List<Action> Undo { get; } = [];
+
+        /// <summary>Blocks that it took off the last object that had them.</summary>
+        public List<MemoryBlock> Dropped { get; } = [];
 
         public bool Committed { get; set; }
 

@@ -1,7 +1,11 @@
 namespace Storage.ObjectStore.Memory;
 
 /// <summary>Keys in order with a binary search for "the first key not below"; cheap to append to, which is the common case.</summary>
-internal sealed class SortedMap<TKey, TValue>(IComparer<TKey> comparer)
+/// <typeparam name="TKey">Type of the keys.</typeparam>
+/// <typeparam name="TValue">Type of the values.</typeparam>
+/// <typeparam name="TOrder">Their order; a struct, so that comparisons are calls of one method.</typeparam>
+internal sealed class SortedMap<TKey, TValue, TOrder>
+    where TOrder : struct, IComparer<TKey>
 {
     private readonly List<TKey> _keys = [];
     private readonly List<TValue> _values = [];
@@ -17,7 +21,7 @@ internal sealed class SortedMap<TKey, TValue>(IComparer<TKey> comparer)
     {
         int low = 0;
         int high = _keys.Count;
-        if (high > 0 && comparer.Compare(_keys[high - 1], key) < 0)
+        if (high > 0 && default(TOrder).Compare(_keys[high - 1], key) < 0)
         {
             return high;
         }
@@ -25,7 +29,7 @@ internal sealed class SortedMap<TKey, TValue>(IComparer<TKey> comparer)
         while (low < high)
         {
             int middle = (low + high) >>> 1;
-            if (comparer.Compare(_keys[middle], key) < 0)
+            if (default(TOrder).Compare(_keys[middle], key) < 0)
             {
                 low = middle + 1;
             }
@@ -41,7 +45,7 @@ internal sealed class SortedMap<TKey, TValue>(IComparer<TKey> comparer)
     public bool TryGet(TKey key, out TValue value)
     {
         int index = LowerBound(key);
-        if (index < _keys.Count && comparer.Compare(_keys[index], key) == 0)
+        if (index < _keys.Count && default(TOrder).Compare(_keys[index], key) == 0)
         {
             value = _values[index];
             return true;
@@ -54,7 +58,7 @@ internal sealed class SortedMap<TKey, TValue>(IComparer<TKey> comparer)
     public void Set(TKey key, TValue value)
     {
         int index = LowerBound(key);
-        if (index < _keys.Count && comparer.Compare(_keys[index], key) == 0)
+        if (index < _keys.Count && default(TOrder).Compare(_keys[index], key) == 0)
         {
             _values[index] = value;
             return;
@@ -67,16 +71,16 @@ internal sealed class SortedMap<TKey, TValue>(IComparer<TKey> comparer)
     public void Remove(TKey key)
     {
         int index = LowerBound(key);
-        if (index < _keys.Count && comparer.Compare(_keys[index], key) == 0)
+        if (index < _keys.Count && default(TOrder).Compare(_keys[index], key) == 0)
         {
             _keys.RemoveAt(index);
             _values.RemoveAt(index);
         }
     }
 
-    public SortedMap<TKey, TValue> Copy()
+    public SortedMap<TKey, TValue, TOrder> Copy()
     {
-        var copy = new SortedMap<TKey, TValue>(comparer);
+        var copy = new SortedMap<TKey, TValue, TOrder>();
         copy._keys.AddRange(_keys);
         copy._values.AddRange(_values);
         return copy;
@@ -84,9 +88,20 @@ internal sealed class SortedMap<TKey, TValue>(IComparer<TKey> comparer)
 }
 
 /// <summary>Order of omap keys: bytewise, shorter first.</summary>
-internal sealed class KeyOrder : IComparer<ReadOnlyMemory<byte>>
+internal readonly struct KeyOrder : IComparer<ReadOnlyMemory<byte>>
 {
-    public static KeyOrder Instance { get; } = new();
-
     public int Compare(ReadOnlyMemory<byte> x, ReadOnlyMemory<byte> y) => x.Span.SequenceCompareTo(y.Span);
+}
+
+/// <summary>Order of attribute names: ordinal.</summary>
+internal readonly struct NameOrder : IComparer<string>
+{
+    public int Compare(string? x, string? y) => string.CompareOrdinal(x, y);
+}
+
+/// <summary>The order that keys have by themselves.</summary>
+internal readonly struct NaturalOrder<TKey> : IComparer<TKey>
+    where TKey : IComparable<TKey>
+{
+    public int Compare(TKey? x, TKey? y) => x!.CompareTo(y);
 }

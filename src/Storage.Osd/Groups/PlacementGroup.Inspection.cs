@@ -121,6 +121,7 @@ internal sealed partial class PlacementGroup
     private readonly List<ReadOnlyMemory<byte>> _mirrored = [];
     private (PgVersion Tail, long Objects, long Bytes) _mirrorAfter;
     private (Epoch Interval, Epoch Started, int PgCount, bool IsComplete, long First) _mirroredIn;
+    private readonly Dictionary<ObjectId, (PgVersion Should, PgLogEntry Entry)> _latest = [];
     private long _mirroredTo;
     private PgVersion _duplicatesComparedTo;
 
@@ -202,7 +203,8 @@ internal sealed partial class PlacementGroup
 
     private string? CompareObjects()
     {
-        var latest = new Dictionary<ObjectId, (PgVersion Should, PgLogEntry Entry)>();
+        Dictionary<ObjectId, (PgVersion Should, PgLogEntry Entry)> latest = _latest;
+        latest.Clear();
         foreach (PgLogEntry entry in _log.Entries)
         {
             if (entry.Kind == LogEntryKind.Elsewhere)

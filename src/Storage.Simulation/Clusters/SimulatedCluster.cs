@@ -81,12 +81,12 @@ internal sealed class SimulatedCluster
     public int Crashes { get; set; }
 
     /// <summary>All monitors that there ever were; those that the cluster removed may go on running.</summary>
-    public IReadOnlyList<MonitorNode> Monitors => _monitors;
+    public List<MonitorNode> Monitors => _monitors;
 
     /// <summary>The monitors that the newest map names.</summary>
     public IEnumerable<MonitorNode> Members => _monitors.Where(IsMember);
 
-    public IReadOnlyList<OsdNode> Osds { get; }
+    public OsdNode[] Osds { get; }
 
     /// <summary>Where the operator's commands run.</summary>
     public Processes.NodeLoop Operator { get; }
@@ -103,7 +103,22 @@ internal sealed class SimulatedCluster
     public IReadOnlyList<NodeAddress> MonitorAddresses => [.. Members.Select(monitor => monitor.Info.Address)];
 
     /// <summary>The newest map that any monitor has applied.</summary>
-    public ClusterMap? NewestMap => Monitors.Select(m => m.Daemon?.Map).Where(m => m is not null).MaxBy(m => m!.Epoch);
+    public ClusterMap? NewestMap
+    {
+        get
+        {
+            ClusterMap? newest = null;
+            foreach (MonitorNode monitor in _monitors)
+            {
+                if (monitor.Daemon?.Map is { } map && (newest is null || map.Epoch > newest.Epoch))
+                {
+                    newest = map;
+                }
+            }
+
+            return newest;
+        }
+    }
 
     public MonitorNode? Leader => Monitors.FirstOrDefault(m => m.Daemon is { IsLeader: true } && !m.IsPaused);
 
@@ -144,7 +159,7 @@ internal sealed class SimulatedCluster
         }
 
         Await(() => Leader?.Daemon?.Map is not null, TimeSpan.FromSeconds(30), "no monitor leads a founded cluster");
-        if (Osds.Count == 0)
+        if (Osds.Length == 0)
         {
             return;
         }

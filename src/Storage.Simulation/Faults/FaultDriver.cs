@@ -126,7 +126,7 @@ internal sealed class FaultDriver
             return;
         }
 
-        if (_cluster.Osds.Count == 0 && fault.Kind is FaultKind.CrashOsd or FaultKind.LongCrash or FaultKind.OsdOut or FaultKind.ReplaceDisk or FaultKind.FlipBit
+        if (_cluster.Osds.Length == 0 && fault.Kind is FaultKind.CrashOsd or FaultKind.LongCrash or FaultKind.OsdOut or FaultKind.ReplaceDisk or FaultKind.FlipBit
             or FaultKind.PoolSplit or FaultKind.PoolSize or FaultKind.PoolMinSize
             or FaultKind.SlowDisk or FaultKind.ReadError or FaultKind.WriteError or FaultKind.MisdirectedWrite or FaultKind.FullDisk or FaultKind.Reweight or FaultKind.DestroyDisks or FaultKind.MarkDown)
         {
@@ -138,7 +138,7 @@ internal sealed class FaultDriver
             _cluster.Disturb(fault.Duration * 2);
         }
 
-        OsdNode? osd = _cluster.Osds.Count > 0 ? _cluster.Osds[fault.Targets[0] % _cluster.Osds.Count] : null;
+        OsdNode? osd = _cluster.Osds.Length > 0 ? _cluster.Osds[fault.Targets[0] % _cluster.Osds.Length] : null;
         MonitorNode monitor = _cluster.Monitors[fault.Targets[0] % _cluster.Monitors.Count];
         SimulatedNode[] daemons = [.. _cluster.Daemons];
         SimulatedNode any = daemons[fault.Targets[1] % daemons.Length];
@@ -211,10 +211,10 @@ internal sealed class FaultDriver
 
                 break;
             case FaultKind.DestroyDisks:
-                int count = Math.Min(_cluster.Osds.Count, 2 + (fault.Targets[1] % 2));
+                int count = Math.Min(_cluster.Osds.Length, 2 + (fault.Targets[1] % 2));
                 for (int i = 0; i < count; i++)
                 {
-                    Destroy(_cluster.Osds[(fault.Targets[0] + i) % _cluster.Osds.Count], fault.Duration * (1 + (i * 0.3)));
+                    Destroy(_cluster.Osds[(fault.Targets[0] + i) % _cluster.Osds.Length], fault.Duration * (1 + (i * 0.3)));
                 }
 
                 break;
@@ -251,7 +251,7 @@ internal sealed class FaultDriver
                 break;
             case FaultKind.Reweight:
                 // With as many OSDs as copies each is needed at its full weight.
-                done = _cluster.Osds.Count > _cluster.Scenario.Size && _light.Add(osd!);
+                done = _cluster.Osds.Length > _cluster.Scenario.Size && _light.Add(osd!);
                 if (done)
                 {
                     Reweight(osd!, 0.2 + (fault.Targets[1] % 700 / 1000.0));
@@ -271,7 +271,7 @@ internal sealed class FaultDriver
                     "pg_num", _groupsAsked = Math.Min(MostGroups, whole.PgCount + 1 + (fault.Targets[0] % whole.PgCount)), spread: fault.Targets[1] % 2 == 0);
                 break;
             case FaultKind.PoolSize:
-                done = Pool is { } sized && (sized.Size != 2 || _cluster.Osds.Count > 2) && SetPool("size", sized.Size == 2 ? 3 : 2);
+                done = Pool is { } sized && (sized.Size != 2 || _cluster.Osds.Length > 2) && SetPool("size", sized.Size == 2 ? 3 : 2);
                 break;
             case FaultKind.PoolMinSize:
                 // One copy is enough only while none is damaged.
@@ -294,7 +294,7 @@ internal sealed class FaultDriver
             case FaultKind.MonitorRemove:
                 MonitorNode[] members = [.. _cluster.Members];
                 MonitorNode leaving = fault.Targets[1] % 3 == 0 && _cluster.Leader is { } led ? led : members[fault.Targets[0] % members.Length];
-                done = _cluster.Osds.Count == 0 || !IsLastFounder(leaving);
+                done = _cluster.Osds.Length == 0 || !IsLastFounder(leaving);
                 if (done)
                 {
                     _leaving.Add(leaving);
@@ -492,7 +492,7 @@ internal sealed class FaultDriver
     // The map ends a primary's interval while it may still hold a lease, and again before all have followed.
     private void MarkDown(Fault fault)
     {
-        int first = fault.Targets[0] % _cluster.Osds.Count;
+        int first = fault.Targets[0] % _cluster.Osds.Length;
         if (fault.Targets[1] % 2 == 0)
         {
             string island = _cluster.Osds[first].Host;
@@ -512,7 +512,7 @@ internal sealed class FaultDriver
         TimeSpan at = TimeSpan.FromMilliseconds(fault.Targets[2] % 1500);
         for (int i = 0; i <= fault.Targets[3] % 4; i++)
         {
-            OsdNode osd = _cluster.Osds[(first + ((fault.Targets[1] >> 1) * i)) % _cluster.Osds.Count];
+            OsdNode osd = _cluster.Osds[(first + ((fault.Targets[1] >> 1) * i)) % _cluster.Osds.Length];
             After(at, () =>
             {
                 Note($"{osd.Name} is marked down");
@@ -525,7 +525,7 @@ internal sealed class FaultDriver
     private bool TakeOut(OsdNode osd, TimeSpan away)
     {
         // As many must stay in as there are copies.
-        if (_out.Count >= _cluster.Osds.Count - _cluster.Scenario.Size || !_out.Add(osd))
+        if (_out.Count >= _cluster.Osds.Length - _cluster.Scenario.Size || !_out.Add(osd))
         {
             return false;
         }

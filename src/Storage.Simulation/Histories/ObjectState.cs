@@ -278,7 +278,8 @@ public sealed class ObjectState
             return data;
         }
 
-        byte[] result = new byte[Math.Max(data.Length, offset + with.Length)];
+        int length = Math.Max(data.Length, offset + with.Length);
+        byte[] result = offset > data.Length ? new byte[length] : GC.AllocateUninitializedArray<byte>(length);
         data.CopyTo(result, 0);
         with.CopyTo(result, offset);
         return result;
@@ -306,17 +307,20 @@ public sealed class ObjectState
     {
         ulong hash = Exists ? 0x51ED270B7A5F3C1DUL : 0;
         hash = Mix(hash, Data);
-        foreach (ImmutableSortedDictionary<string, byte[]> map in new[] { Attributes, Omap })
+        return Mix(Mix(hash, Attributes), Omap) ^ Kept.Fingerprint;
+    }
+
+    private static ulong Mix(ulong hash, ImmutableSortedDictionary<string, byte[]> map)
+    {
+        if (!map.IsEmpty)
         {
             foreach ((string key, byte[] value) in map)
             {
                 hash = Mix(Mix(hash, Encoding.UTF8.GetBytes(key)), value);
             }
-
-            hash = (hash ^ 0xA5) * 0x9E3779B97F4A7C15;
         }
 
-        return hash ^ Kept.Fingerprint;
+        return (hash ^ 0xA5) * 0x9E3779B97F4A7C15;
     }
 
     private static ulong Mix(ulong hash, ReadOnlySpan<byte> bytes)

@@ -48,6 +48,7 @@ internal sealed class NodeConnection : IConnection, IConnectionHandler
     private readonly NodeLoop _loop;
     private IConnection? _inner;
     private bool _wantsPause;
+    private string? _peerName;
 
     public NodeConnection(NodeTransport transport, IConnectionHandler? handler)
     {
@@ -135,7 +136,7 @@ internal sealed class NodeConnection : IConnection, IConnectionHandler
         // Receiving stands still while the process is paused, so there is nothing to hold back here.
         Invariant.Holds(!_loop.IsPaused);
         uint hash = Crc32C.Compute(message.Body) ^ (message.Data.IsEmpty ? 0 : Crc32C.Compute(message.Data.Span));
-        _loop.Trace.Deliver(_loop.Name, Peer.ToString(), _loop.TrueNow, message.Type, hash, message.Body.Length, message.Data.Length);
+        _loop.Trace.Deliver(_loop.Name, _peerName ??= Peer.ToString(), _loop.TrueNow, message.Type, hash, message.Body.Length, message.Data.Length);
         _transport.Watch?.OnReceiving(Peer, in message);
         _loop.Enter();
         try

@@ -61,7 +61,7 @@ public sealed class SimulationRun
         {
             cluster.Form();
             stage = "working under faults";
-            if (cluster.Osds.Count > 0)
+            if (cluster.Osds.Length > 0)
             {
                 Work(cluster, plan);
             }
@@ -72,7 +72,7 @@ public sealed class SimulationRun
 
             stage = "checking";
             Check(cluster);
-            if (cluster.Osds.Count > 0 && !_isGone)
+            if (cluster.Osds.Length > 0 && !_isGone)
             {
                 stage = "removing everything";
                 CheckLeaks(cluster);
@@ -401,7 +401,7 @@ public sealed class SimulationRun
         }
 
         MonitorComparison.Compare(cluster);
-        if (cluster.Osds.Count > 0 && !_isGone)
+        if (cluster.Osds.Length > 0 && !_isGone)
         {
             ScrubAll(cluster);
 

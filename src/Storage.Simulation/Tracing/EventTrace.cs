@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Runtime.InteropServices;
 using Storage.Messaging;
 
 namespace Storage.Simulation.Tracing;
@@ -42,7 +43,7 @@ public sealed class EventTrace
     private const ulong Prime = 0x9E3779B97F4A7C15;
 
     private readonly Entry[] _recent;
-    private readonly SortedDictionary<MessageType, long> _delivered = [];
+    private readonly Dictionary<MessageType, long> _delivered = [];
     private long _recorded;
     private ulong _hash = 0xCBF29CE484222325;
 
@@ -101,7 +102,7 @@ public sealed class EventTrace
     public void Deliver(string node, string peer, TimeSpan at, MessageType type, uint bodyHash, int bodyLength, int dataLength)
     {
         Tick(TraceKind.Deliver, node, at);
-        _delivered[type] = _delivered.GetValueOrDefault(type) + 1;
+        CollectionsMarshal.GetValueRefOrAddDefault(_delivered, type, out _)++;
         Mix(peer);
         Mix(((ulong)type << 32) | bodyHash);
         Mix(((ulong)(uint)bodyLength << 32) | (uint)dataLength);

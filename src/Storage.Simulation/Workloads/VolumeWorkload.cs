@@ -164,8 +164,7 @@ internal sealed class VolumeWorkload(
     {
         PageBuffer buffer = _buffers.Rent(length);
         Filler.Fill(buffer.Span[..length], Draws);
-        byte[] data = buffer.Span[..length].ToArray();
-        List<HistoryEntry> entries = Invoke(offset, length, (within, from, count) => new CallStep(OperationCode.Write, within, Data: data[from..(from + count)]));
+        List<HistoryEntry> entries = Invoke(offset, length, (within, from, count) => new CallStep(OperationCode.Write, within, Data: buffer.Span.Slice(from, count).ToArray()));
         ResultCode result = await open.WriteAsync(offset, buffer.Slice(0, length));
         buffer.Release();
         Complete(entries, result);
