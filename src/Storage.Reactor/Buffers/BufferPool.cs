@@ -13,7 +13,7 @@ public sealed class BufferPool
     public const int LargestBuffer = 16 << 20;
 
     private const int Classes = 13;
-    private readonly ConcurrentStack<PageBuffer>[] _free = new ConcurrentStack<PageBuffer>[Classes];
+    private readonly BufferStack[] _free = new BufferStack[Classes];
     private readonly ConcurrentDictionary<PageBuffer, string>? _traces;
     private readonly long _idleBudget;
     private long _idleBytes;
@@ -31,7 +31,7 @@ public sealed class BufferPool
         _traces = trace ? new ConcurrentDictionary<PageBuffer, string>() : null;
         for (int i = 0; i < Classes; i++)
         {
-            _free[i] = new ConcurrentStack<PageBuffer>();
+            _free[i] = new BufferStack();
         }
     }
 
@@ -57,7 +57,7 @@ public sealed class BufferPool
             last[index] = null;
             buffer = kept;
         }
-        else if (_free[index].TryPop(out buffer))
+        else if ((buffer = _free[index].Pop()) is not null)
         {
             Interlocked.Add(ref _idleBytes, -buffer.Capacity);
         }
@@ -87,6 +87,7 @@ public sealed class BufferPool
         if (Interlocked.Add(ref _idleBytes, buffer.Capacity) > _idleBudget)
         {
             Interlocked.Add(ref _idleBytes, -buffer.Capacity);
+            _free[index].Forget(buffer);
             buffer.Free();
             return;
         }

@@ -82,6 +82,12 @@ public sealed unsafe class PageBuffer : MemoryManager<byte>
     {
     }
 
+    /// <summary>What its pool's stack knows it by; 0 until it was in it.</summary>
+    internal int Number { get; set; }
+
+    /// <summary>The number of the idle one below it.</summary>
+    internal int Below { get; set; }
+
     internal void BeginUse()
     {
         Invariant.Holds(_references == 0);
