@@ -101,7 +101,7 @@ public class PgLogs
         _record.Clear();
         PgLogRecord.WriteEntry(_record, _entry, new PgVersion(new Epoch(7), 3000), 1000, 4_000_000_000);
         _transaction.AppendLog(s_group, _record.WrittenMemory);
-        _log.Append(_transaction.Steps[0].Value.Span);
+        _log.Append(_transaction.Steps[0].Value.Span, Storage.Reactor.BufferPool.Shared);
         _transaction.Clear();
         if (_log.Next - _log.First > 3256)
         {

@@ -74,14 +74,15 @@ public interface IObjectStore
     /// <param name="collection">The collection.</param>
     /// <param name="id">The object.</param>
     /// <param name="name">The attribute's name.</param>
-    /// <param name="value">Its value; not to be changed.</param>
+    /// <param name="value">Its value; not to be changed, and valid until a transaction changes the object.</param>
     /// <returns>False if the object or the attribute does not exist.</returns>
     bool TryGetAttribute(CollectionId collection, ObjectId id, string name, out ReadOnlyMemory<byte> value);
 
     /// <summary>Reads all attributes.</summary>
     /// <param name="collection">The collection.</param>
     /// <param name="id">The object.</param>
-    /// <returns>Name and value, ordered by name (ordinal); empty if the object does not exist.</returns>
+    /// <returns>Name and value, ordered by name (ordinal); empty if the object does not exist. Values are valid until a transaction changes
+    /// the object.</returns>
     IReadOnlyList<KeyValuePair<string, ReadOnlyMemory<byte>>> GetAttributes(CollectionId collection, ObjectId id);
 
     /// <summary>Reads one omap value.</summary>

@@ -99,7 +99,8 @@ public struct TransactionStep
     /// <summary>Omap key, or the start of a range of keys.</summary>
     public ReadOnlyMemory<byte> Key;
 
-    /// <summary>Attribute or omap value, the end of a range of keys, or a record of a log.</summary>
+    /// <summary>Attribute or omap value, the end of a range of keys, or a record of a log. An attribute's is the transaction's memory: a store
+    /// copies it.</summary>
     public ReadOnlyMemory<byte> Value;
 
     /// <summary>Data of Write.</summary>
@@ -114,8 +115,13 @@ public sealed class Transaction
 {
     private const byte FormatVersion = 1;
     private static readonly string[] s_letters = [.. Enumerable.Range(0, 128).Select(letter => ((char)letter).ToString())];
+    private const int KeptValueBytes = 4 << 10;
     private readonly List<TransactionStep> _steps = [];
     private int _dataLength;
+
+    // Attributes' values, for as long as the steps stand. One that is outgrown stays with the steps that point to it.
+    private byte[] _values = [];
+    private int _valuesLength;
 
     /// <summary>The steps in order.</summary>
     public ReadOnlySpan<TransactionStep> Steps => CollectionsMarshal.AsSpan(_steps);
@@ -203,9 +209,9 @@ public sealed class Transaction
     /// <param name="collection">The collection.</param>
     /// <param name="id">The object.</param>
     /// <param name="name">The attribute's name.</param>
-    /// <param name="value">Its value; not to be changed afterwards.</param>
-    public void SetAttribute(CollectionId collection, ObjectId id, string name, ReadOnlyMemory<byte> value) =>
-        _steps.Add(new TransactionStep { Code = TransactionCode.SetAttribute, Collection = collection, Object = id, Name = name, Value = value });
+    /// <param name="value">Its value, which is copied.</param>
+    public void SetAttribute(CollectionId collection, ObjectId id, string name, ReadOnlySpan<byte> value) =>
+        _steps.Add(new TransactionStep { Code = TransactionCode.SetAttribute, Collection = collection, Object = id, Name = name, Value = Keep(value) });
 
     /// <summary>Removes an attribute.</summary>
     /// <param name="collection">The collection.</param>
@@ -282,7 +288,13 @@ public sealed class Transaction
         foreach (ref readonly TransactionStep step in other.Steps)
         {
             step.Data.Buffer?.Retain();
-            _steps.Add(step);
+            TransactionStep copy = step;
+            if (step.Code == TransactionCode.SetAttribute)
+            {
+                copy.Value = Keep(step.Value.Span); // the other may be cleared, and used again, before this one
+            }
+
+            _steps.Add(copy);
         }
 
         _dataLength = checked(_dataLength + other._dataLength);
@@ -298,6 +310,8 @@ public sealed class Transaction
 
         _steps.Clear();
         _dataLength = 0;
+        _valuesLength = 0;
+        _values = _values.Length > KeptValueBytes ? [] : _values;
     }
 
     /// <summary>Writes the steps without the data, which travels beside them: the Write steps' data, one after the other.</summary>
@@ -323,7 +337,7 @@ public sealed class Transaction
         int used = 0;
         for (int i = 0; i < count; i++)
         {
-            TransactionStep step = DecodeStep(ref reader);
+            TransactionStep step = DecodeStep(ref reader, this);
             if (step.Code == TransactionCode.Write)
             {
                 if (step.Length < 0 || step.Length > data.Length - used)
@@ -410,7 +424,24 @@ public sealed class Transaction
         return name.Length == 1 && name[0] < s_letters.Length ? s_letters[name[0]] : System.Text.Encoding.UTF8.GetString(name);
     }
 
-    internal static TransactionStep DecodeStep(ref WireReader reader)
+    private ReadOnlyMemory<byte> Keep(ReadOnlySpan<byte> value)
+    {
+        if (value.Length > _values.Length - _valuesLength)
+        {
+            _values = new byte[Math.Max(Math.Max(64, value.Length), Math.Min(_values.Length * 2, KeptValueBytes))];
+            _valuesLength = 0;
+        }
+
+        Memory<byte> kept = _values.AsMemory(_valuesLength, value.Length);
+        value.CopyTo(kept.Span);
+        _valuesLength += value.Length;
+        return kept;
+    }
+
+    /// <summary>Reads one step, without the data of a write.</summary>
+    /// <param name="reader">Where from.</param>
+    /// <param name="keeper">The transaction that it becomes part of, which keeps the value of an attribute; null: that has memory of its own.</param>
+    internal static TransactionStep DecodeStep(ref WireReader reader, Transaction? keeper = null)
     {
         var step = new TransactionStep
         {
@@ -455,7 +486,8 @@ public sealed class Transaction
                 break;
             case TransactionCode.SetAttribute:
                 step.Name = ReadName(ref reader);
-                step.Value = reader.ReadBytes().ToArray();
+                ReadOnlySpan<byte> value = reader.ReadBytes();
+                step.Value = keeper is null ? value.ToArray() : keeper.Keep(value);
                 break;
             case TransactionCode.RemoveAttribute:
                 step.Name = ReadName(ref reader);

@@ -1,6 +1,6 @@
-using System.Buffers;
 using System.Buffers.Binary;
 using Storage.Coding;
+using Storage.Reactor;
 
 namespace Storage.ObjectStore.Disk;
 
@@ -21,14 +21,17 @@ internal sealed class CollectionLog
     /// <summary>In order, without gaps; the first one may begin before <see cref="First"/>.</summary>
     public List<Segment> Segments { get; } = [];
 
-    public void Append(ReadOnlySpan<byte> record)
+    /// <summary>Adds a record.</summary>
+    /// <param name="record">Its bytes.</param>
+    /// <param name="pool">Where segments have their memory from: not the garbage collector's, for what waits for a checkpoint would be moved by it.</param>
+    public void Append(ReadOnlySpan<byte> record, BufferPool pool)
     {
         Segment? last = Segments.Count > 0 ? Segments[^1] : null;
-        if (last is null || !last.TryAdd(record))
+        if (last is null || !last.TryAdd(record, pool))
         {
-            last = new Segment(Next);
+            last = new Segment(Next, pool);
             Segments.Add(last);
-            Invariant.Holds(last.TryAdd(record));
+            Invariant.Holds(last.TryAdd(record, pool));
         }
 
         Next++;
@@ -64,15 +67,16 @@ internal sealed class CollectionLog
     {
         private const byte Version = 1;
         private const int Header = 5;
-        private const int FirstCapacity = 1 << 10;
+        private const int FirstCapacity = PageBuffer.PageSize;
         private const int Full = 16 << 10;
-        private byte[]? _bytes;
+        private PageBuffer? _bytes;
+        private bool _isForgotten;
 
         /// <summary>A new one.</summary>
-        public Segment(long first)
+        public Segment(long first, BufferPool pool)
         {
             First = first;
-            _bytes = ArrayPool<byte>.Shared.Rent(FirstCapacity);
+            _bytes = pool.Rent(FirstCapacity);
             Length = Header;
         }
 
@@ -102,7 +106,7 @@ internal sealed class CollectionLog
 
         public bool IsInMemory => _bytes is not null;
 
-        public bool TryAdd(ReadOnlySpan<byte> record)
+        public bool TryAdd(ReadOnlySpan<byte> record, BufferPool pool)
         {
             int length = Length + 4 + record.Length;
             if (_bytes is null || (Count > 0 && length > Full))
@@ -110,23 +114,33 @@ internal sealed class CollectionLog
                 return false;
             }
 
-            if (length > _bytes.Length)
+            if (length > _bytes.Capacity)
             {
-                byte[] larger = ArrayPool<byte>.Shared.Rent(Math.Max(length, Math.Min(_bytes.Length * 4, Full)));
-                _bytes.AsSpan(0, Length).CopyTo(larger);
-                ArrayPool<byte>.Shared.Return(_bytes);
+                PageBuffer larger = pool.Rent(Math.Max(length, Math.Min(_bytes.Capacity * 4, Full)));
+                _bytes.Span[..Length].CopyTo(larger.Span);
+                _bytes.Release();
                 _bytes = larger;
             }
 
-            BinaryPrimitives.WriteInt32LittleEndian(_bytes.AsSpan(Length), record.Length);
-            record.CopyTo(_bytes.AsSpan(Length + 4));
+            BinaryPrimitives.WriteInt32LittleEndian(_bytes.Span[Length..], record.Length);
+            record.CopyTo(_bytes.Span[(Length + 4)..]);
             Length = length;
             Count++;
             return true;
         }
 
         /// <summary>A checkpoint is still to write what it captured.</summary>
-        public bool IsAwaited { get; set; }
+        public bool IsAwaited { get; private set; }
+
+        /// <summary>The checkpoint has written what it captured.</summary>
+        public void EndCapture()
+        {
+            IsAwaited = false;
+            if (_isForgotten)
+            {
+                Abandon();
+            }
+        }
 
         /// <summary>Fixes what the checkpoint that begins writes of it.</summary>
         public (int Count, int Length) Capture()
@@ -140,7 +154,7 @@ internal sealed class CollectionLog
         /// <summary>The database's value for what was captured.</summary>
         public ReadOnlySpan<byte> Value(int count, int length)
         {
-            Span<byte> value = _bytes.AsSpan(0, length);
+            Span<byte> value = _bytes!.Span[..length];
             value[0] = Version;
             BinaryPrimitives.WriteInt32LittleEndian(value[1..], count);
             return value;
@@ -153,20 +167,27 @@ internal sealed class CollectionLog
             Drop();
         }
 
-        /// <summary>Gives the memory back, unless a checkpoint still reads it.</summary>
+        /// <summary>Gives the memory back, once no checkpoint reads it any more.</summary>
         public void Drop()
         {
-            if (_bytes is { } bytes && !IsAwaited)
+            _isForgotten = true;
+            if (!IsAwaited)
             {
-                _bytes = null;
-                ArrayPool<byte>.Shared.Return(bytes);
+                Abandon();
             }
+        }
+
+        /// <summary>Gives the memory back; the store is closed.</summary>
+        public void Abandon()
+        {
+            _bytes?.Release();
+            _bytes = null;
         }
 
         /// <summary>The records from an index on; <paramref name="stored"/> is the database's value of a segment that is not in memory.</summary>
         public void Read(ReadOnlyMemory<byte> stored, long from, List<ReadOnlyMemory<byte>> records)
         {
-            ReadOnlyMemory<byte> bytes = _bytes is null ? stored : _bytes.AsMemory(0, Length).ToArray();
+            ReadOnlyMemory<byte> bytes = _bytes is null ? stored : _bytes.Span[..Length].ToArray();
             int at = Header;
             for (long index = First; index < End; index++)
             {

@@ -78,7 +78,7 @@ public sealed partial class DiskObjectStore
                 break;
             case TransactionCode.SetAttribute:
                 Ensure(onode);
-                (onode.Attributes ??= new SortedList<string, ReadOnlyMemory<byte>>(StringComparer.Ordinal))[step.Name!] = step.Value;
+                SetAttribute(onode.Attributes ??= new SortedList<string, ReadOnlyMemory<byte>>(StringComparer.Ordinal), step.Name!, step.Value.Span);
                 MarkDirty(onode);
                 break;
             case TransactionCode.RemoveAttribute:
@@ -116,6 +116,20 @@ public sealed partial class DiskObjectStore
             default:
                 Invariant.Fail($"transaction step {step.Code} has no meaning");
                 break;
+        }
+    }
+
+    // The memory of a value is its onode's alone, so that the version of an object, which changes with every write, stays where it is.
+    private static void SetAttribute(SortedList<string, ReadOnlyMemory<byte>> attributes, string name, ReadOnlySpan<byte> value)
+    {
+        int at = attributes.IndexOfKey(name);
+        if (at >= 0 && attributes.GetValueAtIndex(at) is var known && known.Length == value.Length)
+        {
+            value.CopyTo(System.Runtime.InteropServices.MemoryMarshal.AsMemory(known).Span);
+        }
+        else
+        {
+            attributes[name] = value.ToArray();
         }
     }
 
@@ -330,7 +344,11 @@ public sealed partial class DiskObjectStore
         target.Size = source.Size;
         if (source.Attributes is not null)
         {
-            target.Attributes = new SortedList<string, ReadOnlyMemory<byte>>(source.Attributes, StringComparer.Ordinal);
+            target.Attributes = new SortedList<string, ReadOnlyMemory<byte>>(source.Attributes.Count, StringComparer.Ordinal);
+            foreach ((string name, ReadOnlyMemory<byte> attribute) in source.Attributes)
+            {
+                target.Attributes.Add(name, attribute.ToArray());
+            }
         }
 
         for (int i = 0; i < ChunkCount(source); i++)

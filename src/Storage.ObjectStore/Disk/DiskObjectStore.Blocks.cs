@@ -6,6 +6,7 @@ namespace Storage.ObjectStore.Disk;
 public sealed partial class DiskObjectStore
 {
     private const int BlockSize = StoreLimits.BlockSize;
+    private const int KeptOverlays = 1 << 16; // some 100 bytes each; as many as small writes wait for a checkpoint under load
     private readonly Stack<OverlayBlock> _overlayPool = new();
     private readonly List<Piece> _splice = [];
     private List<Chunk> _overlayChunks = [];
@@ -69,7 +70,7 @@ public sealed partial class DiskObjectStore
 
         block.Clear();
         block.Version = ++_version;
-        if (_overlayPool.Count < 16384)
+        if (_overlayPool.Count < KeptOverlays)
         {
             _overlayPool.Push(block);
         }

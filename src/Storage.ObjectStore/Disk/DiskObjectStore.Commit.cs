@@ -34,6 +34,8 @@ public sealed partial class DiskObjectStore
     private readonly Stack<DirectCompletion> _directPool = new();
     private readonly List<DirectCompletion> _directInFlight = [];
     private readonly Action<object?> _pump;
+    private readonly Queue<(IStoreCompletion? Completion, ulong Token)> _waiting = new(); // one for each transaction that is not durable yet
+    private readonly Stack<JournalBatch> _batchPool = new();
     private JournalBatch _open;
     private JournalBatch? _writing;
     private bool _pumpScheduled;
@@ -78,7 +80,7 @@ public sealed partial class DiskObjectStore
         int recordAt = batch.Length + TransactionHeader;
         var cursor = new ApplyCursor(batch, recordAt + metaLength, System.Runtime.InteropServices.CollectionsMarshal.AsSpan(_directs));
         batch.Length += TransactionHeader + metaLength + dataLength;
-        batch.Waiting.Add((completion, token));
+        _waiting.Enqueue((completion, token));
         foreach (ref readonly TransactionStep step in transaction.Steps)
         {
             Apply(in step, ref cursor);
@@ -208,7 +210,7 @@ public sealed partial class DiskObjectStore
         if (_open.Length + bytes > _open.Capacity)
         {
             _open.Release();
-            _open = new JournalBatch(_pool.Rent(Math.Max(StagingBytes, JournalFormat.HeaderSize + bytes)));
+            _open = NewBatch(_pool.Rent(Math.Max(StagingBytes, JournalFormat.HeaderSize + bytes)), 0);
         }
     }
 
@@ -216,9 +218,20 @@ public sealed partial class DiskObjectStore
     private void CloseOpenBatch()
     {
         JournalBatch batch = _open;
-        _open = batch.TryFollow(LeastStaging) ?? new JournalBatch(_pool.Rent(StagingBytes));
+        _open = batch.TryFollow(LeastStaging, out PageBuffer? behind, out int start) ? NewBatch(behind, start) : NewBatch(_pool.Rent(StagingBytes), 0);
         _queue.Enqueue(batch);
         Place(batch);
+    }
+
+    private JournalBatch NewBatch(PageBuffer buffer, int start)
+    {
+        if (!_batchPool.TryPop(out JournalBatch? batch))
+        {
+            return new JournalBatch(buffer, start);
+        }
+
+        batch.Begin(buffer, start);
+        return batch;
     }
 
     /// <summary>Gives a batch its place in the ring, after all before it; false if the ring has no room.</summary>
@@ -342,12 +355,12 @@ public sealed partial class DiskObjectStore
         Invariant.Holds(batch.FirstTransaction == _durableTransaction + 1);
         _durableTransaction = batch.LastTransaction;
         batch.Durable = true;
-        foreach ((IStoreCompletion? completion, ulong token) in batch.Waiting)
+        for (int i = 0; i < batch.Transactions; i++)
         {
+            (IStoreCompletion? completion, ulong token) = _waiting.Dequeue();
             completion?.OnCommitted(token);
         }
 
-        batch.Waiting.Clear();
         batch.Release();
     }
 

@@ -60,7 +60,8 @@ public sealed partial class DiskObjectStore
             work -= count;
             ReadOnlySpan<uint> units = System.Runtime.InteropServices.CollectionsMarshal.AsSpan(next.Units).Slice(from, count);
             _releasedOfFirst += count;
-            if (_releasedOfFirst == next.Units.Count)
+            bool isLast = _releasedOfFirst == next.Units.Count;
+            if (isLast)
             {
                 _releases.Dequeue();
                 _releasedOfFirst = 0;
@@ -76,6 +77,12 @@ public sealed partial class DiskObjectStore
                 {
                     FreeUnit(unit);
                 }
+            }
+
+            if (isLast && _unitLists.Count < 2)
+            {
+                next.Units.Clear();
+                _unitLists.Push(next.Units);
             }
         }
     }

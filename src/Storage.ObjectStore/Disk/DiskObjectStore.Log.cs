@@ -48,7 +48,7 @@ public sealed partial class DiskObjectStore
             log.Number = ++_lastNumber;
         }
 
-        log.Append(record);
+        log.Append(record, _pool);
         MarkDirty(collection);
     }
 
@@ -124,7 +124,7 @@ public sealed partial class DiskObjectStore
     {
         MetadataKeys.WriteLog(_key, captured.Number, captured.Segment.First);
         _changes!.Put(_key.WrittenSpan, captured.Segment.Value(captured.Count, captured.Length));
-        captured.Segment.IsAwaited = false;
+        captured.Segment.EndCapture();
         return 1 + captured.Length / 256;
     }
 

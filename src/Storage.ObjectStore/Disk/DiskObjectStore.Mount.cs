@@ -212,11 +212,22 @@ public sealed partial class DiskObjectStore
         }
 
         _queue.Clear();
+        _waiting.Clear();
         _open.Release();
         ForgetMountBatches();
         _databaseWork?.CompleteAdding();
         _databaseThread?.Join();
         _databaseWork?.Dispose();
+        foreach (DiskCollection collection in _collections.Values)
+        {
+            collection.Log.Segments.ForEach(static segment => segment.Abandon());
+        }
+
+        foreach (CapturedSegment captured in _captured)
+        {
+            captured.Segment.Abandon(); // trimmed while the checkpoint had still to write it
+        }
+
         _changes?.Dispose();
         _changes = null;
         _database.Dispose();

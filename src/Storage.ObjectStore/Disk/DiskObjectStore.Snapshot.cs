@@ -9,6 +9,7 @@ public sealed partial class DiskObjectStore
 {
     private const int SliceWork = 64; // objects and omap entries, and half as many block maps; a fraction of a millisecond, one on a crowded machine
     private const int ChunkWork = 2;
+    private const int KeptBatches = 4096; // some 100 bytes each; as many as one checkpoint comes upon
     private readonly List<(ulong Number, OmapOverlay Overlay)> _layers = [];
     private List<(ulong Number, int Chunks, ulong Omap)> _burying = [];
     private List<Onode> _flushing = [];
@@ -32,7 +33,7 @@ public sealed partial class DiskObjectStore
         _changes = new MetadataChanges(_pool);
         (long tail, ulong tailSequence) = FindTail();
         _checkpointState = new StoreState(_super.Store, _lastTransaction, _lastNumber, _epoch, _epochStart, tail, tailSequence);
-        (_freeing, _freed) = (_freed, []);
+        (_freeing, _freed) = (_freed, _unitLists.TryPop(out List<uint>? list) ? list : []);
         (_burying, _graveyard) = (_graveyard, _burying);
         (_flushing, _dirty) = (_dirty, _flushing);
         foreach (DiskCollection collection in _dirtyCollections)
@@ -224,6 +225,10 @@ public sealed partial class DiskObjectStore
             }
 
             _live.Dequeue();
+            if (_batchPool.Count < KeptBatches)
+            {
+                _batchPool.Push(batch); // not sooner: as long as it is in the queue its place tells where a mount begins
+            }
         }
 
         return (_head, _nextSequence);

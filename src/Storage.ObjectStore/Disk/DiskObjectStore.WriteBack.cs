@@ -22,6 +22,7 @@ public sealed partial class DiskObjectStore
     private bool _writeBackWrote;
     private bool _writeBackRunning;
     private readonly HashSet<int> _damagedBlocks = [];
+    private readonly Stack<WriteBackOperation> _writeBackPool = new(WriteBackDepth);
 
     private void BeginWriteBack(bool paced)
     {
@@ -68,7 +69,8 @@ public sealed partial class DiskObjectStore
                 continue;
             }
 
-            var write = new WriteBackOperation(this, _pool.Rent(_candidates.Count * BlockSize));
+            WriteBackOperation write = _writeBackPool.TryPop(out WriteBackOperation? pooled) ? pooled : new WriteBackOperation(this);
+            write.Begin(_pool.Rent(_candidates.Count * BlockSize));
             _writeBackInFlight++;
             _writeBackStarted += _candidates.Count;
             AddCandidates(write, mayReturn, inPlace: true);
@@ -142,20 +144,30 @@ public sealed partial class DiskObjectStore
     }
 
     /// <summary>One buffer of blocks on its way: parts still on the disk are read, checked and merged, then it is written.</summary>
-    private sealed class WriteBackOperation(DiskObjectStore store, PageBuffer buffer) : BlockCompletion
+    private sealed class WriteBackOperation(DiskObjectStore store) : BlockCompletion
     {
         private readonly List<Item> _items = new(WriteBackBlocks);
         private readonly DiskPatches _patches = new(store);
-        private int _pending = 1;
+        private PageBuffer _buffer = null!;
+        private int _pending;
         private long _wanted;
         private long _got;
         private bool _readFailed;
         private bool _writing;
 
+        /// <summary>Takes the reference on a buffer over, and is used again from its start on.</summary>
+        public void Begin(PageBuffer buffer)
+        {
+            _buffer = buffer;
+            _pending = 1;
+            _wanted = _got = 0;
+            _readFailed = _writing = false;
+        }
+
         /// <summary>Adds a block; those that go back to their unit (not 0) come first.</summary>
         public void Add(Chunk chunk, int block, OverlayBlock overlay, uint unit)
         {
-            _pending += _patches.Fill(overlay, buffer.Span, _items.Count * BlockSize, this, out _);
+            _pending += _patches.Fill(overlay, _buffer.Span, _items.Count * BlockSize, this, out _);
             _items.Add(new Item(chunk, block, overlay, overlay.Version, unit, unit != 0));
         }
 
@@ -187,7 +199,7 @@ public sealed partial class DiskObjectStore
                 _writing = true;
                 HashSet<int> damaged = store._damagedBlocks;
                 damaged.Clear();
-                bool good = _patches.Apply(buffer.Span, damaged) && !_readFailed;
+                bool good = _patches.Apply(_buffer.Span, damaged) && !_readFailed;
                 if (!store._closed)
                 {
                     Write(good ? null : damaged);
@@ -195,20 +207,22 @@ public sealed partial class DiskObjectStore
                 }
             }
 
-            buffer.Release();
             store._writeBackInFlight--;
-            if (store._closed)
+            if (store._closed || _got != _wanted)
             {
-                return;
-            }
+                _buffer.Release();
+                if (!store._closed)
+                {
+                    store.Fail(new IOException($"write-back of {_wanted} bytes wrote {_got}"));
+                }
 
-            if (_got != _wanted)
-            {
-                store.Fail(new IOException($"write-back of {_wanted} bytes wrote {_got}"));
                 return;
             }
 
             Install();
+            _buffer.Release();
+            _items.Clear();
+            store._writeBackPool.Push(this);
             store.ContinueWriteBack();
         }
 
@@ -220,7 +234,7 @@ public sealed partial class DiskObjectStore
             {
                 // What is to be merged with damaged data is written for nothing, and stays what it is. A read that failed left a page of
                 // zeroes, whose checksum is not the unit's.
-                items[i].Checksum = Crc32C.Compute(buffer.Span.Slice(i * BlockSize, BlockSize));
+                items[i].Checksum = Crc32C.Compute(_buffer.Span.Slice(i * BlockSize, BlockSize));
                 items[i].Damaged = damaged is not null && damaged.Contains(i);
             }
 
@@ -254,7 +268,7 @@ public sealed partial class DiskObjectStore
                 _wanted += count * BlockSize;
                 _pending++;
                 store._writeBackWrote = true;
-                store._device.Write(store.UnitOffset(start), buffer.Slice(at * BlockSize, count * BlockSize), durable: false, this);
+                store._device.Write(store.UnitOffset(start), _buffer.Slice(at * BlockSize, count * BlockSize), durable: false, this);
                 at += count;
             }
 
@@ -288,7 +302,7 @@ public sealed partial class DiskObjectStore
                     }
 
                     store.RecycleOverlay(overlay);
-                    store._cache.Update(item.Unit, item.Checksum, buffer.Span.Slice(i * BlockSize, BlockSize));
+                    store._cache.Update(item.Unit, item.Checksum, _buffer.Span.Slice(i * BlockSize, BlockSize));
                     chunk.Units[item.Block] = item.Unit;
                     chunk.Checksums[item.Block] = item.Checksum;
                     store.MarkDirty(chunk);

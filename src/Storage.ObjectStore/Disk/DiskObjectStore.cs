@@ -33,6 +33,7 @@ public sealed partial class DiskObjectStore : IObjectStore, IStoreView, IDisposa
     private List<(ulong Number, int Chunks, ulong Omap)> _graveyard = [];
     private readonly WireWriter _key = new();
     private List<Onode> _dirty = [];
+    private readonly Stack<List<uint>> _unitLists = new(); // empty ones, as long as they have been
     private List<uint> _freed = []; // units whose last reference went since the last checkpoint began
     private readonly LinkedItems<Onode> _recent = new(); // in the order in which they come by for eviction
     private ulong _lastNumber;

@@ -11,24 +11,47 @@ namespace Storage.ObjectStore.Disk;
 /// Batches lie one behind the other in one buffer, each at a page of its own and with a reference on it, so that nothing is copied
 /// when one is closed and the next begins.
 /// </remarks>
-internal sealed class JournalBatch(PageBuffer buffer, int start = 0)
+internal sealed class JournalBatch
 {
-    private readonly List<(IStoreCompletion? Completion, ulong Token)> _waiting = [];
+    private PageBuffer _buffer;
+    private int _start;
+
+    /// <summary>An empty one; takes the reference on its memory over.</summary>
+    public JournalBatch(PageBuffer buffer, int start = 0) => (_buffer, _start) = (buffer, start);
 
     /// <summary>Its memory: from its header to the end of the buffer.</summary>
-    public Span<byte> Span => buffer.Span[start..];
+    public Span<byte> Span => _buffer.Span[_start..];
 
     /// <summary>Bytes that it can hold.</summary>
-    public int Capacity => buffer.Capacity - start;
+    public int Capacity => _buffer.Capacity - _start;
 
     /// <summary>Its first bytes.</summary>
-    public BufferSegment Slice(int length) => buffer.Slice(start, length);
+    public BufferSegment Slice(int length) => _buffer.Slice(_start, length);
 
-    /// <summary>A batch in the memory behind this one, which gets no more; null if there is little left.</summary>
-    public JournalBatch? TryFollow(int leastCapacity)
+    /// <summary>Where a batch begins in the memory behind this one, which gets no more.</summary>
+    /// <param name="leastCapacity">Bytes that it should have at least.</param>
+    /// <param name="buffer">The memory, with a reference for that batch.</param>
+    /// <param name="start">Its first byte there.</param>
+    /// <returns>False if there is little left.</returns>
+    public bool TryFollow(int leastCapacity, [System.Diagnostics.CodeAnalysis.NotNullWhen(true)] out PageBuffer? buffer, out int start)
     {
-        int next = start + PaddedLength;
-        return buffer.Capacity - next >= leastCapacity ? new JournalBatch(buffer.Retain(), next) : null;
+        start = _start + PaddedLength;
+        buffer = _buffer.Capacity - start >= leastCapacity ? _buffer.Retain() : null;
+        return buffer is not null;
+    }
+
+    /// <summary>Makes one that nobody refers to any more an empty one again: overlay blocks are old to the garbage collector, and a new
+    /// batch behind each would be work for it.</summary>
+    public void Begin(PageBuffer buffer, int start)
+    {
+        Invariant.Holds(References == 0 && PendingData == 0);
+        (_buffer, _start) = (buffer, start);
+        Length = JournalFormat.HeaderSize;
+        Transactions = 0;
+        Sequence = FirstTransaction = LastTransaction = 0;
+        Position = -1;
+        Durable = false;
+        References = 1;
     }
 
     /// <summary>Bytes used, from the header on.</summary>
@@ -53,8 +76,6 @@ internal sealed class JournalBatch(PageBuffer buffer, int start = 0)
 
     public int References { get; private set; } = 1;
 
-    public List<(IStoreCompletion? Completion, ulong Token)> Waiting => _waiting;
-
     public int PaddedLength => (Length + StoreLimits.BlockSize - 1) & ~(StoreLimits.BlockSize - 1);
 
     public void Retain() => References++;
@@ -64,7 +85,7 @@ internal sealed class JournalBatch(PageBuffer buffer, int start = 0)
         Invariant.Holds(References > 0);
         if (--References == 0)
         {
-            buffer.Release();
+            _buffer.Release();
         }
     }
 }

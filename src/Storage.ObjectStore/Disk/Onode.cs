@@ -183,7 +183,8 @@ internal struct Piece
 /// <summary>A block whose newest content is not (all) in its place on the disk. The pieces cover it without overlap, in order.</summary>
 internal sealed class OverlayBlock
 {
-    private Piece[] _pieces = new Piece[1];
+    private Piece _only; // most have one piece: it lies in the object itself
+    private Piece[]? _pieces; // once it had more
 
     public int Count { get; private set; }
 
@@ -230,23 +231,28 @@ internal sealed class OverlayBlock
         }
     }
 
-    public ref Piece this[int index] => ref _pieces[index];
+    public ref Piece this[int index] => ref All[index];
 
-    public ReadOnlySpan<Piece> Pieces => _pieces.AsSpan(0, Count);
+    public ReadOnlySpan<Piece> Pieces => All[..Count];
+
+    private Span<Piece> All => _pieces ?? System.Runtime.InteropServices.MemoryMarshal.CreateSpan(ref _only, 1);
 
     public void Add(in Piece piece)
     {
-        if (Count == _pieces.Length)
+        if (Count == All.Length)
         {
-            Array.Resize(ref _pieces, Count * 2 + 1);
+            var more = new Piece[Count * 2 + 1];
+            All.CopyTo(more);
+            _only = default;
+            _pieces = more;
         }
 
-        _pieces[Count++] = piece;
+        All[Count++] = piece;
     }
 
     public void Clear()
     {
-        Array.Clear(_pieces, 0, Count);
+        All[..Count].Clear();
         Count = 0;
     }
 }

@@ -66,7 +66,7 @@ public sealed partial class MemoryObjectStore
 
                 break;
             case TransactionCode.SetAttribute:
-                Set(Ensure(step.Collection, id, undo).Attributes, step.Name!, step.Value, undo);
+                Set(Ensure(step.Collection, id, undo).Attributes, step.Name!, step.Value.ToArray(), undo);
                 break;
             case TransactionCode.RemoveAttribute:
                 if (Find(step.Collection, id) is { } bare)

@@ -14,7 +14,7 @@ internal sealed class BlockList<T> : IReadOnlyList<T>
     private const int BlockLength = 64;
     private readonly List<T[]> _blocks = [];
     private int _first; // place of the oldest value in the first block
-    private T[]? _spare;
+    private readonly Stack<T[]> _spare = new();
 
     public int Count { get; private set; }
 
@@ -36,8 +36,7 @@ internal sealed class BlockList<T> : IReadOnlyList<T>
         int at = _first + Count;
         if (at == _blocks.Count * BlockLength)
         {
-            _blocks.Add(_spare ?? new T[BlockLength]);
-            _spare = null;
+            _blocks.Add(_spare.TryPop(out T[]? block) ? block : new T[BlockLength]);
         }
 
         _blocks[at / BlockLength][at % BlockLength] = value;
@@ -52,8 +51,7 @@ internal sealed class BlockList<T> : IReadOnlyList<T>
         int empty = _first / BlockLength;
         if (empty > 0)
         {
-            _spare = _blocks[0];
-            _blocks.RemoveRange(0, empty);
+            Drop(0, empty);
             _first %= BlockLength;
         }
     }
@@ -65,8 +63,7 @@ internal sealed class BlockList<T> : IReadOnlyList<T>
         int used = (_first + Count + BlockLength - 1) / BlockLength;
         if (used < _blocks.Count)
         {
-            _spare = _blocks[used];
-            _blocks.RemoveRange(used, _blocks.Count - used);
+            Drop(used, _blocks.Count - used);
         }
     }
 
@@ -74,7 +71,7 @@ internal sealed class BlockList<T> : IReadOnlyList<T>
     public void Clear()
     {
         _blocks.Clear();
-        _spare = null;
+        _spare.Clear();
         _first = 0;
         Count = 0;
     }
@@ -84,6 +81,17 @@ internal sealed class BlockList<T> : IReadOnlyList<T>
     IEnumerator<T> IEnumerable<T>.GetEnumerator() => GetEnumerator();
 
     IEnumerator IEnumerable.GetEnumerator() => GetEnumerator();
+
+    // What a log trims at once comes again: as much is kept as half of what is in use.
+    private void Drop(int at, int count)
+    {
+        for (int i = at; i < at + count && _spare.Count < 2 + ((_blocks.Count - count) / 2); i++)
+        {
+            _spare.Push(_blocks[i]);
+        }
+
+        _blocks.RemoveRange(at, count);
+    }
 
     internal struct Enumerator(BlockList<T> list) : IEnumerator<T>
     {

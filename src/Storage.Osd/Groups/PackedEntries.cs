@@ -18,7 +18,7 @@ internal sealed class PackedEntries : IReadOnlyList<PgLogEntry>
     private readonly WireWriter _packing = new();
     private int _firstChunk;
     private int _used; // bytes of the last chunk
-    private byte[]? _spare;
+    private readonly Stack<byte[]> _spare = new();
 
     // Where an entry lies, and what is asked of entries without decoding them.
     private struct Place
@@ -64,8 +64,7 @@ internal sealed class PackedEntries : IReadOnlyList<PgLogEntry>
         int length = _packing.Length;
         if (_chunks.Count == 0 || _chunks[^1].Length - _used < length)
         {
-            _chunks.Add(length <= ChunkBytes ? _spare ?? new byte[ChunkBytes] : new byte[length]);
-            _spare = length <= ChunkBytes ? null : _spare;
+            _chunks.Add(length > ChunkBytes ? new byte[length] : _spare.TryPop(out byte[]? chunk) ? chunk : new byte[ChunkBytes]);
             _used = 0;
         }
 
@@ -111,7 +110,7 @@ internal sealed class PackedEntries : IReadOnlyList<PgLogEntry>
     {
         _places.Clear();
         _chunks.Clear();
-        _spare = null;
+        _spare.Clear();
         _firstChunk = 0;
         _used = 0;
     }
@@ -122,11 +121,15 @@ internal sealed class PackedEntries : IReadOnlyList<PgLogEntry>
 
     IEnumerator IEnumerable.GetEnumerator() => GetEnumerator();
 
+    // As in a BlockList, of which the table of places is one.
     private void Drop(int at, int count)
     {
-        for (int i = at; i < at + count; i++)
+        for (int i = at; i < at + count && _spare.Count < 2 + ((_chunks.Count - count) / 2); i++)
         {
-            _spare = _chunks[i].Length == ChunkBytes ? _chunks[i] : _spare;
+            if (_chunks[i].Length == ChunkBytes)
+            {
+                _spare.Push(_chunks[i]);
+            }
         }
 
         _chunks.RemoveRange(at, count);

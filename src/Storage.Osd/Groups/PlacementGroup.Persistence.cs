@@ -144,13 +144,13 @@ internal sealed partial class PlacementGroup
         return reader.ReadPgVersion();
     }
 
-    private static byte[] EncodeVersion(PgVersion version)
+    private void SetVersion(Transaction transaction, ObjectId id, PgVersion version)
     {
-        var value = new byte[13];
+        Span<byte> value = stackalloc byte[13];
         value[0] = 1;
-        System.Buffers.Binary.BinaryPrimitives.WriteUInt32LittleEndian(value.AsSpan(1), version.Epoch.Value);
-        System.Buffers.Binary.BinaryPrimitives.WriteUInt64LittleEndian(value.AsSpan(5), version.Number);
-        return value;
+        System.Buffers.Binary.BinaryPrimitives.WriteUInt32LittleEndian(value[1..], version.Epoch.Value);
+        System.Buffers.Binary.BinaryPrimitives.WriteUInt64LittleEndian(value[5..], version.Number);
+        transaction.SetAttribute(_collection, id, VersionAttribute, value);
     }
 
     // Commits complete in the order of submission, so a queue holds what each one is for.

@@ -164,7 +164,7 @@ internal sealed partial class PlacementGroup
             _cloning.RemoveAttribute(_collection, clone, SnapSet.Attribute);
         }
 
-        _cloning.SetAttribute(_collection, clone, VersionAttribute, EncodeVersion(version));
+        SetVersion(_cloning, clone, version);
         _cloning.Append(write.Transaction);
         write.Transaction.Clear();
         write.Transaction.Append(_cloning);

@@ -150,7 +150,7 @@ internal sealed partial class PlacementGroup
         else
         {
             write.Transaction.SetAttribute(_collection, id, SnapSet.Attribute, set.Encode());
-            write.Transaction.SetAttribute(_collection, id, VersionAttribute, EncodeVersion(version));
+            SetVersion(write.Transaction, id, version);
         }
 
         write.IsTrim = true;

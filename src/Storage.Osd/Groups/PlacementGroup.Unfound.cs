@@ -120,7 +120,7 @@ internal sealed partial class PlacementGroup
                 write.Transaction.SetAttribute(_collection, head, SnapSet.Attribute, set.Encode());
             }
 
-            write.Transaction.SetAttribute(_collection, head, VersionAttribute, EncodeVersion(version));
+            SetVersion(write.Transaction, head, version);
         }
         else
         {
@@ -230,7 +230,7 @@ internal sealed partial class PlacementGroup
                 left.Add(new SnapClone(id.Snapshot, size, shown));
                 if (isLost)
                 {
-                    transaction.SetAttribute(_collection, id, VersionAttribute, EncodeVersion(version));
+                    SetVersion(transaction, id, version);
                     effects.Add(new CloneEffect(id.Snapshot, LogEntryKind.Modify, prior));
                 }
             }

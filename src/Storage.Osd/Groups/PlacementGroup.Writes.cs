@@ -112,7 +112,7 @@ internal sealed partial class PlacementGroup
         bool stands = head.Packed.IsEmpty && newest == 0 ? evaluation.Exists : KeepForSnapshots(operation, write, in evaluation, in head, newest, version);
         if (stands)
         {
-            write.Transaction.SetAttribute(_collection, id, VersionAttribute, EncodeVersion(version));
+            SetVersion(write.Transaction, id, version);
         }
 
         byte[] reply = evaluation.HasInline ? _steps.ToArray() : [];

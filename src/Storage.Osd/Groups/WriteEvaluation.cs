@@ -133,7 +133,7 @@ internal struct WriteEvaluation
                 return ResultCode.Ok;
             case OperationCode.SetAttribute:
                 Create();
-                _transaction.SetAttribute(_collection, id, MetadataReads.AttributeName(step.Key), step.Value.ToArray());
+                _transaction.SetAttribute(_collection, id, MetadataReads.AttributeName(step.Key), step.Value);
                 return ResultCode.Ok;
             case OperationCode.RemoveAttribute:
                 if (Exists)
