@@ -51,16 +51,18 @@ public interface IObjectStore
     void Read(CollectionId collection, ObjectId id, long offset, int length, IReadCompletion completion, ulong token);
 
     /// <summary>
-    /// Mends a block that cannot be read with bytes from elsewhere, if they are what the block held: they must fit the checksum that the store keeps for
-    /// what is on the disk. Bytes of the block that were written since, and are not on the disk yet, stay as they are.
+    /// Mends a block that cannot be read with bytes from elsewhere: those that come from the disk are replaced, those that were written since stay. They have
+    /// to fit the checksum that the store keeps of what is on the disk, unless the caller knows of a part that it is right.
     /// </summary>
     /// <param name="collection">The collection.</param>
     /// <param name="id">The object.</param>
     /// <param name="offset">The block's first byte; a multiple of <see cref="StoreLimits.BlockSize"/>.</param>
     /// <param name="content">The whole block; zeroes where it reaches beyond the end of the object that it comes from.</param>
+    /// <param name="unknownFrom">Where in the object the bytes begin of which it is not known that they are what was there.</param>
+    /// <param name="unknownTo">Where they end; not above <paramref name="unknownFrom"/> if all are known.</param>
     /// <param name="transaction">Gets the writes that put the bytes in place; the caller submits it.</param>
     /// <returns>False if they do not fit, or the store has no checksum of the block as it is read (compressed data): nothing was added.</returns>
-    bool TryMend(CollectionId collection, ObjectId id, long offset, BufferSegment content, Transaction transaction);
+    bool TryMend(CollectionId collection, ObjectId id, long offset, BufferSegment content, long unknownFrom, long unknownTo, Transaction transaction);
 
     /// <summary>Lists the ranges of an object that hold data; the rest are holes that read as zeroes.</summary>
     /// <param name="collection">The collection.</param>

@@ -8,42 +8,57 @@ namespace Storage.ObjectStore.Disk;
 public sealed partial class DiskObjectStore
 {
     /// <inheritdoc/>
-    public bool TryMend(CollectionId collection, ObjectId id, long offset, BufferSegment content, Transaction transaction)
+    public bool TryMend(CollectionId collection, ObjectId id, long offset, BufferSegment content, long unknownFrom, long unknownTo, Transaction transaction)
     {
         ArgumentOutOfRangeException.ThrowIfNotEqual(offset % BlockSize, 0);
         ArgumentOutOfRangeException.ThrowIfNotEqual(content.Length, BlockSize);
-        long block = offset / BlockSize;
-        if (Find(collection, id) is not { } onode || offset < 0 || offset >= onode.Size || GetChunk(onode, (int)(block / Chunk.Blocks), create: false) is not { } chunk)
+        if (FindBlock(collection, id, offset, out long size, out int index) is not { } chunk)
         {
             return false;
         }
 
-        int index = (int)(block % Chunk.Blocks);
         uint checksum = Crc32C.Compute(content.Span);
         bool fits = false;
         if (chunk.Overlay?[index] is { } overlay)
         {
             foreach (ref readonly Piece piece in overlay.Pieces)
             {
-                if (piece.Kind == PieceKind.Disk && piece.Checksum == checksum)
+                bool known = IsKnown(piece.Start, piece.Length);
+                if (known ? piece.Kind is PieceKind.Disk or PieceKind.Blob : piece.Kind == PieceKind.Disk && piece.Checksum == checksum)
                 {
-                    transaction.Write(collection, id, offset + piece.Start, content.Slice(piece.Source, piece.Length));
+                    transaction.Write(collection, id, offset + piece.Start, content.Slice(known ? piece.Start : piece.Source, piece.Length));
                     fits = true;
                 }
             }
         }
-        else if (chunk.Units[index] != 0 && chunk.Checksums[index] == checksum)
+        else if (IsKnown(0, BlockSize) ? HasBlock(chunk, index) : chunk.Units[index] != 0 && chunk.Checksums[index] == checksum)
         {
             transaction.Write(collection, id, offset, content);
             fits = true;
         }
 
-        if (fits && offset + BlockSize > onode.Size)
+        if (fits && offset + BlockSize > size)
         {
-            transaction.Truncate(collection, id, onode.Size);
+            transaction.Truncate(collection, id, size);
         }
 
         return fits;
+
+        bool IsKnown(int start, int length) => unknownFrom >= unknownTo || offset + start >= unknownTo || offset + start + length <= unknownFrom;
+    }
+
+    private Chunk? FindBlock(CollectionId collection, ObjectId id, long offset, out long size, out int index)
+    {
+        long block = offset / BlockSize;
+        index = (int)(block % Chunk.Blocks);
+        size = 0;
+        if (Find(collection, id) is not { } onode || offset < 0 || offset >= onode.Size)
+        {
+            return null;
+        }
+
+        size = onode.Size;
+        return GetChunk(onode, (int)(block / Chunk.Blocks), create: false);
     }
 
     /// <summary>

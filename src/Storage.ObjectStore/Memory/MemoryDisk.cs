@@ -195,28 +195,34 @@ internal sealed class MemoryBlock(byte[] data)
         }
     }
 
-    /// <summary>The ranges that bytes from elsewhere would mend: none if they are not what was on the disk.</summary>
-    public IEnumerable<(int Start, int End)> Mends(ReadOnlyMemory<byte> content)
-    {
-        if (Damage == BlockDamage.None || _overwritten is null || Crc32C.Compute(content.Span) != _sound)
-        {
-            yield break;
-        }
+    /// <summary>Whether these bytes are what was on the disk before it was damaged.</summary>
+    public bool WasOnDisk(ReadOnlySpan<byte> content) => Damage != BlockDamage.None && _overwritten is not null && Crc32C.Compute(content) == _sound;
 
-        int end = 0;
-        foreach ((int from, int to) in _overwritten)
+    /// <summary>What of it cannot be read.</summary>
+    public IEnumerable<(int Start, int End)> Damaged
+    {
+        get
         {
-            if (from > end)
+            if (Damage == BlockDamage.None)
             {
-                yield return (end, from);
+                yield break;
             }
 
-            end = Math.Max(end, to);
-        }
+            int end = 0;
+            foreach ((int from, int to) in _overwritten ?? [])
+            {
+                if (from > end)
+                {
+                    yield return (end, from);
+                }
 
-        if (end < StoreLimits.BlockSize)
-        {
-            yield return (end, StoreLimits.BlockSize);
+                end = Math.Max(end, to);
+            }
+
+            if (end < StoreLimits.BlockSize)
+            {
+                yield return (end, StoreLimits.BlockSize);
+            }
         }
     }
 }

@@ -69,7 +69,7 @@ public sealed partial class MemoryObjectStore
     }
 
     /// <inheritdoc/>
-    public bool TryMend(CollectionId collection, ObjectId id, long offset, BufferSegment content, Transaction transaction)
+    public bool TryMend(CollectionId collection, ObjectId id, long offset, BufferSegment content, long unknownFrom, long unknownTo, Transaction transaction)
     {
         ArgumentOutOfRangeException.ThrowIfNotEqual(offset % StoreLimits.BlockSize, 0);
         ArgumentOutOfRangeException.ThrowIfNotEqual(content.Length, StoreLimits.BlockSize);
@@ -79,10 +79,14 @@ public sealed partial class MemoryObjectStore
         }
 
         bool fits = false;
-        foreach ((int start, int end) in block.Mends(content.Memory))
+        bool matches = block.WasOnDisk(content.Span);
+        foreach ((int start, int end) in block.Damaged)
         {
-            transaction.Write(collection, id, offset + start, content.Slice(start, end - start));
-            fits = true;
+            if (matches || unknownFrom >= unknownTo || offset + start >= unknownTo || offset + end <= unknownFrom)
+            {
+                transaction.Write(collection, id, offset + start, content.Slice(start, end - start));
+                fits = true;
+            }
         }
 
         if (fits && offset + StoreLimits.BlockSize > found.Size)

@@ -35,12 +35,16 @@ internal readonly record struct CloneEffect(ulong Snapshot, LogEntryKind Kind, P
 /// <param name="Clones">What happened to clones of the object in the same transaction.</param>
 internal readonly record struct PgLogEntry(PgVersion Version, PgVersion Prior, ObjectId Object, LogEntryKind Kind, OperationId Operation, byte[] Reply, CloneEffect[] Clones)
 {
-    private const byte FormatVersion = 3;
+    private const byte FormatVersion = 4;
+    private const byte VersionWithoutTouched = 3;
     private const byte LostBit = 0x80;
     private static readonly ObjectId s_nothing = new("", 0, 0);
 
     /// <summary>An operator gave the object's newest version up: members get no data, and what they hold of the object does not count.</summary>
     public bool IsLost { get; init; }
+
+    /// <summary>What it did to the object's data.</summary>
+    public TouchedRange Touched { get; init; } = TouchedRange.Everything;
 
     /// <summary>A client asked for it.</summary>
     public bool IsClients => Operation.Sequence != 0;
@@ -68,11 +72,19 @@ internal readonly record struct PgLogEntry(PgVersion Version, PgVersion Prior, O
             writer.WriteByte((byte)effect.Kind);
             writer.WriteVersion(effect.Prior);
         }
+
+        writer.WriteInt64(Touched.From);
+        writer.WriteInt64(Touched.To);
     }
 
     public static PgLogEntry Decode(ref WireReader reader)
     {
-        reader.ReadExactVersion(FormatVersion, "log entry");
+        byte format = reader.ReadVersion(FormatVersion, "log entry");
+        if (format < VersionWithoutTouched)
+        {
+            throw new MalformedDataException($"log entry of version {format}, which no release wrote");
+        }
+
         PgVersion version = reader.ReadPgVersion();
         PgVersion prior = reader.ReadPgVersion();
         byte what = reader.ReadByte();
@@ -91,8 +103,9 @@ internal readonly record struct PgLogEntry(PgVersion Version, PgVersion Prior, O
             }
         }
 
+        TouchedRange touched = format == VersionWithoutTouched ? TouchedRange.Everything : new TouchedRange(reader.ReadInt64(), reader.ReadInt64());
         return kind is LogEntryKind.Modify or LogEntryKind.Delete or LogEntryKind.Elsewhere
-            ? new PgLogEntry(version, prior, id, kind, operation, reply.IsEmpty ? [] : reply.ToArray(), clones) { IsLost = (what & LostBit) != 0 }
+            ? new PgLogEntry(version, prior, id, kind, operation, reply.IsEmpty ? [] : reply.ToArray(), clones) { IsLost = (what & LostBit) != 0, Touched = touched }
             : throw new MalformedDataException($"log entry {version} of unknown kind {(byte)kind}");
     }
 }

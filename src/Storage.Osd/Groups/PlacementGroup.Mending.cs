@@ -7,8 +7,9 @@ using Storage.Reactor;
 namespace Storage.Osd;
 
 // An object of which no copy is whole in its newest version, though somebody has that version with some blocks that cannot be read: these are
-// looked for in the other copies, of whatever version, block by block. One is taken only if it fits the checksum that the damaged copy keeps,
-// so that it is what was there. The primary leads; whoever is asked answers and remembers nothing.
+// looked for in the other copies, of whatever version, block by block. One is taken only if it is what was there: the other copy has the same version, or
+// the log says that nothing was written there since the version that it has, or it fits the checksum that the damaged copy keeps. The primary leads;
+// whoever is asked answers and remembers nothing.
 internal sealed partial class PlacementGroup
 {
     private const int MostMendedBlocks = 64;
@@ -62,13 +63,14 @@ internal sealed partial class PlacementGroup
     }
 
     // Reads blocks of a copy for whoever mends another one.
-    private sealed class BlockFetch(OsdId asker, ObjectId wanted, int candidate, List<uint> blocks, Epoch interval)
+    private sealed class BlockFetch(OsdId asker, ObjectId wanted, PgVersion version, List<uint> blocks, Epoch interval)
     {
         public OsdId Asker { get; } = asker;
 
         public ObjectId Wanted { get; } = wanted;
 
-        public int Candidate { get; } = candidate;
+        /// <summary>The version of the copy, Zero if nothing is to be concluded from it.</summary>
+        public PgVersion Version { get; } = version;
 
         public List<uint> Blocks { get; } = blocks;
 
@@ -225,6 +227,11 @@ internal sealed partial class PlacementGroup
         if (whole && _damaged.Contains(scan.Object) && _missing.TryGetValue(scan.Object, out PgVersion need) && need == scan.Version)
         {
             ClearMissing(_transaction, scan.Object);
+            if (_receiving.Remove(scan.Object))
+            {
+                ForgetPart(_transaction, scan.Object); // what another copy sent before it turned out to be damaged too
+            }
+
             PersistInfo(_transaction);
             SubmitMeta(_transaction);
             _host.StateChanged();
@@ -387,7 +394,9 @@ internal sealed partial class PlacementGroup
 
     private void FetchBlocks(OsdId asker, ObjectId id, int candidate, List<uint> blocks)
     {
-        var fetch = new BlockFetch(asker, id, candidate, blocks, _history.SameIntervalSince);
+        // A copy that is missing for any other reason than damage may be anything.
+        bool isVersion = candidate == 0 && (!_missing.TryGetValue(id, out PgVersion need) || (_damaged.Contains(id) && need == LocalVersion(id)) || need > LocalVersion(id));
+        var fetch = new BlockFetch(asker, id, isVersion ? LocalVersion(id) : PgVersion.Zero, blocks, _history.SameIntervalSince);
         for (int i = 0; i < blocks.Count; i++)
         {
             fetch.Pending++;
@@ -427,22 +436,24 @@ internal sealed partial class PlacementGroup
 
             if (fetch.Asker == _host.Self)
             {
-                OnBlocksFound(_host.Self, fetch.Wanted, found);
+                OnBlocksFound(_host.Self, fetch.Wanted, fetch.Version, found);
             }
             else
             {
-                SendBlocks(fetch.Asker, OsdMessageType.BlocksReply, fetch.Wanted, PgVersion.Zero, found);
+                SendBlocks(fetch.Asker, OsdMessageType.BlocksReply, fetch.Wanted, fetch.Version, TouchedRange.Everything, found);
             }
         }
 
         ReleaseData(fetch.Data);
     }
 
-    private void SendBlocks(OsdId to, Storage.Messaging.MessageType type, ObjectId id, PgVersion version, List<(uint Block, BufferSegment Data)> found)
+    private void SendBlocks(OsdId to, Storage.Messaging.MessageType type, ObjectId id, PgVersion version, TouchedRange touched, List<(uint Block, BufferSegment Data)> found)
     {
         WireWriter body = Begin();
         id.Encode(body);
         body.WriteVersion(version);
+        body.WriteInt64(touched.From);
+        body.WriteInt64(touched.To);
         body.WriteInt32(found.Count);
         var data = new BufferSegment[found.Count];
         for (int i = 0; i < found.Count; i++)
@@ -461,6 +472,8 @@ internal sealed partial class PlacementGroup
             _host.Answer(to, type, body, data);
         }
     }
+
+    private static TouchedRange ReadTouched(ref WireReader reader) => new(reader.ReadInt64(), reader.ReadInt64());
 
     // The segments are parts of the message's data, without references of their own.
     private List<(uint Block, BufferSegment Data)> ReadFound(ref WireReader reader, BufferSegment data)
@@ -487,11 +500,40 @@ internal sealed partial class PlacementGroup
     private void HandleBlocksReply(OsdId from, ref WireReader reader, BufferSegment data)
     {
         ObjectId id = ObjectId.Decode(ref reader);
-        reader.ReadPgVersion();
-        OnBlocksFound(from, id, ReadFound(ref reader, data));
+        PgVersion version = reader.ReadPgVersion();
+        ReadTouched(ref reader);
+        OnBlocksFound(from, id, version, ReadFound(ref reader, data));
     }
 
-    private void OnBlocksFound(OsdId source, ObjectId id, List<(uint Block, BufferSegment Data)> found)
+    // What may have been written to an object after a version that a copy of it has; everything where the log does not tell.
+    private TouchedRange TouchedSince(ObjectId id, PgVersion since, PgVersion to)
+    {
+        if (since == PgVersion.Zero || since > to)
+        {
+            return TouchedRange.Everything;
+        }
+
+        TouchedRange touched = TouchedRange.Nothing;
+        PgVersion at = since;
+        for (int i = _log.IndexAfter(since); i < _log.Count && at != to; i++)
+        {
+            PgLogEntry entry = _log.Entries[i];
+            if (entry.Object == id)
+            {
+                if (entry.Prior != at || entry.Kind != LogEntryKind.Modify || entry.IsLost)
+                {
+                    return TouchedRange.Everything;
+                }
+
+                touched = touched.Union(entry.Touched);
+                at = entry.Version;
+            }
+        }
+
+        return at == to ? touched : TouchedRange.Everything;
+    }
+
+    private void OnBlocksFound(OsdId source, ObjectId id, PgVersion version, List<(uint Block, BufferSegment Data)> found)
     {
         if (FindMending(id, source) is not { } recovery || recovery.Mending!.Source >= recovery.Mending.Sources.Count
             || recovery.Mending.Sources[recovery.Mending.Source] != source)
@@ -506,31 +548,33 @@ internal sealed partial class PlacementGroup
             return;
         }
 
+        TouchedRange touched = TouchedSince(id, version, recovery.Version);
         OsdId holder = mending.Holders.Peek();
         if (holder == _host.Self)
         {
             mending.Asked = OsdId.None;
-            Mend(holder, id, recovery.Version, found);
+            Mend(holder, id, recovery.Version, touched, found);
             return;
         }
 
         // What is lost with a connection is not sent again: the holder is asked how it stands, and goes on from there.
         mending.Asked = holder;
-        SendBlocks(holder, OsdMessageType.Mend, id, recovery.Version, found);
+        SendBlocks(holder, OsdMessageType.Mend, id, recovery.Version, touched, found);
     }
 
     private void HandleMend(OsdId from, ref WireReader reader, BufferSegment data)
     {
         ObjectId id = ObjectId.Decode(ref reader);
         PgVersion version = reader.ReadPgVersion();
+        TouchedRange touched = ReadTouched(ref reader);
         List<(uint Block, BufferSegment Data)> found = ReadFound(ref reader, data);
         if (from == Primary)
         {
-            Mend(from, id, version, found);
+            Mend(from, id, version, touched, found);
         }
     }
 
-    private void Mend(OsdId asker, ObjectId id, PgVersion version, List<(uint Block, BufferSegment Data)> found)
+    private void Mend(OsdId asker, ObjectId id, PgVersion version, TouchedRange touched, List<(uint Block, BufferSegment Data)> found)
     {
         if (LocalVersion(id) == version)
         {
@@ -541,7 +585,7 @@ internal sealed partial class PlacementGroup
                 BufferSegment content = page.Slice(0, StoreLimits.BlockSize);
                 content.Span.Clear();
                 data.Span.CopyTo(content.Span);
-                mended += _host.Store.TryMend(_collection, id, (long)block * StoreLimits.BlockSize, content, _transaction) ? 1 : 0;
+                mended += _host.Store.TryMend(_collection, id, (long)block * StoreLimits.BlockSize, content, touched.From, touched.To, _transaction) ? 1 : 0;
                 page.Release();
             }
 

@@ -203,9 +203,13 @@ internal sealed partial class PlacementGroup
     {
         scrub.Unmarked.Clear();
         scrub.Marked.Clear();
-        foreach (ScrubFinding finding in findings)
+        foreach (ScrubFinding found in findings)
         {
-            if (!finding.IsCertain || !MayRepair(scrub, finding))
+            // Copies of one version that are damaged, all of them, may make a whole one together. Where they do not, the object is unfound, so this is for
+            // an operator to order.
+            bool mends = !found.IsCertain && scrub.Wish.Repair && found.Bad.Count == scrub.Maps.Count && found.Bad.All(static bad => bad.Errors == ScrubErrors.ReadError);
+            ScrubFinding finding = mends ? found with { Version = LocalVersion(found.Object) } : found;
+            if (!(finding.IsCertain || mends) || !MayRepair(scrub, finding))
             {
                 continue;
             }

@@ -140,6 +140,11 @@ internal sealed partial class PlacementGroup
         ObjectId id = write.Entry.Object;
         PgVersion version = write.Entry.Version;
         Invariant.Holds(version > _info.LastUpdate, "a new write is not newer than the last one");
+        if (!write.Entry.IsLost)
+        {
+            write.Entry = write.Entry with { Touched = TouchedRange.Of(write.Transaction, _collection, id) };
+        }
+
         PgVersion before = _info.LastUpdate;
         long objects = _info.Objects, bytes = _info.Bytes;
         _info.Objects += objectsAdded;

@@ -140,7 +140,7 @@ internal sealed class OsdNode : SimulatedNode
         }
 
         (CollectionId where, ObjectId what, long offset) = found[pick % found.Count];
-        return Damage(where, what, offset, damage);
+        return DamageBlock(where, what, offset, damage);
     }
 
     /// <summary>Lets a coming write land on another object's block: neither block is then what its checksum says.</summary>
@@ -152,7 +152,7 @@ internal sealed class OsdNode : SimulatedNode
         {
             Store.MisdirectNext = (collection, id, offset) =>
                 id.Name.Length > 0 && may(id.Name) && Damage(pick, BlockDamage.Flipped, name => name != id.Name && may(name))
-                && Damage(collection, id, offset, BlockDamage.Flipped);
+                && DamageBlock(collection, id, offset, BlockDamage.Flipped);
         }
     }
 
@@ -251,7 +251,9 @@ internal sealed class OsdNode : SimulatedNode
 
     private static MemoryDisk NewDisk() => new(Capacity);
 
-    private bool Damage(CollectionId collection, ObjectId id, long offset, BlockDamage damage)
+    /// <summary>Damages one block of a copy.</summary>
+    /// <returns>False if there is no such block.</returns>
+    public bool DamageBlock(CollectionId collection, ObjectId id, long offset, BlockDamage damage)
     {
         if (!Store!.Inner.Damage(collection, id, offset, damage))
         {

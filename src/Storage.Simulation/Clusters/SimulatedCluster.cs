@@ -136,11 +136,11 @@ internal sealed class SimulatedCluster
     /// <summary>Whether another disk than an OSD's has damage that was not repaired.</summary>
     /// <param name="name">In objects of this name; null for any that was ever damaged.</param>
     /// <param name="but">The OSD whose disk does not count.</param>
-    public bool HasDamage(string? name, OsdNode but)
+    public bool HasDamage(string? name, OsdNode? but)
     {
         foreach ((OsdId osd, string damaged) in Damaged)
         {
-            if (osd != but.Id && (name is null || damaged == name) && Osds[osd.Value].Disk.HasDamage(damaged))
+            if (osd != but?.Id && (name is null || damaged == name) && Osds[osd.Value].Disk.HasDamage(damaged))
             {
                 return true;
             }

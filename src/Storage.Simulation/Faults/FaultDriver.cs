@@ -128,7 +128,7 @@ internal sealed class FaultDriver
 
         if (_cluster.Osds.Length == 0 && fault.Kind is FaultKind.CrashOsd or FaultKind.LongCrash or FaultKind.OsdOut or FaultKind.ReplaceDisk or FaultKind.FlipBit
             or FaultKind.PoolSplit or FaultKind.PoolSize or FaultKind.PoolMinSize
-            or FaultKind.SlowDisk or FaultKind.ReadError or FaultKind.WriteError or FaultKind.MisdirectedWrite or FaultKind.FullDisk or FaultKind.Reweight or FaultKind.DestroyDisks or FaultKind.MarkDown)
+            or FaultKind.SlowDisk or FaultKind.ReadError or FaultKind.WriteError or FaultKind.MisdirectedWrite or FaultKind.FullDisk or FaultKind.Reweight or FaultKind.DestroyDisks or FaultKind.MarkDown or FaultKind.DamageCopies)
         {
             return;
         }
@@ -220,6 +220,9 @@ internal sealed class FaultDriver
                 break;
             case FaultKind.FlipBit or FaultKind.ReadError:
                 done = osd!.Damage(fault.Targets[1], fault.Kind == FaultKind.FlipBit ? BlockDamage.Flipped : BlockDamage.Unreadable, name => MayDamage(name, osd));
+                break;
+            case FaultKind.DamageCopies:
+                done = DamageCopies(fault.Targets[1], osd!);
                 break;
             case FaultKind.MisdirectedWrite:
                 osd!.MisdirectWrite(fault.Targets[1], name => MayDamage(name, osd));
@@ -385,6 +388,40 @@ internal sealed class FaultDriver
     // left must not be the bad one. Nor may the only copy of a version be bad: a log may win whose newest entry nobody else has.
     private bool MayDamage(string name, OsdNode osd) => Pool is { MinSize: > 1 } pool && MayLoseCopy && _cluster.Destroyed.Count == 0 && !_cluster.HasDamage(name, osd)
         && Copies(osd, id => id.Name == name).All(copy => SameElsewhere(copy.Collection, copy.Object, osd) > pool.Size - pool.MinSize);
+
+    // Every block stays whole on all disks but one: with all copies at the same version that is enough.
+    private bool DamageCopies(int pick, OsdNode osd)
+    {
+        if (Pool is not { MinSize: > 1 } || !MayLoseCopy || _cluster.Destroyed.Count > 0 || !_cluster.IsClean() || osd.Store is null)
+        {
+            return false;
+        }
+
+        var extents = new List<DataExtent>();
+        var whole = new List<(CollectionId Collection, ObjectId Object, long Blocks)>();
+        foreach ((CollectionId collection, ObjectId id) in Copies(osd, id => id.Name.Length > 0 && id.Snapshot == ObjectId.NoSnapshot && !_cluster.HasDamage(id.Name, null)))
+        {
+            osd.Store.ListExtents(collection, id, 0, long.MaxValue, extents);
+            if (extents.Count == 1 && extents[0] is { Offset: 0, Length: > StoreLimits.BlockSize * 3 } && _cluster.Osds.All(other => other.IsRunning))
+            {
+                whole.Add((collection, id, extents[0].Length / StoreLimits.BlockSize));
+            }
+        }
+
+        if (whole.Count == 0)
+        {
+            return false;
+        }
+
+        (CollectionId where, ObjectId what, long blocks) = whole[pick % whole.Count];
+        int done = 0;
+        foreach (OsdNode holder in _cluster.Osds.Where(other => other.VersionOf(where, what) == osd.VersionOf(where, what)).Take((int)blocks))
+        {
+            done += holder.DamageBlock(where, what, (pick + done) % blocks * StoreLimits.BlockSize, done % 2 == 0 ? BlockDamage.Flipped : BlockDamage.Unreadable) ? 1 : 0;
+        }
+
+        return done > 1;
+    }
 
     // Where fewer copies were ever allowed, or the scenario asks for one, what was acknowledged may have a single one until all is clean.
     private bool MayLoseCopy => (_cluster.Scenario.MinSize >= 2 && !_sizesChanged) || _cluster.IsClean();

@@ -95,6 +95,9 @@ public enum FaultKind
 
     /// <summary>An operator removes a monitor, which may be the leader, or be down or cut off.</summary>
     MonitorRemove,
+
+    /// <summary>All copies of an object are damaged at once, each in another block.</summary>
+    DamageCopies,
 }
 
 /// <summary>One fault of a plan. All that it leaves open is in its numbers, so that a plan with another fault taken out does the same.</summary>

@@ -68,8 +68,8 @@ internal sealed class NodeStore : IObjectStore, IStoreCompletion
     public void Read(CollectionId collection, ObjectId id, long offset, int length, IReadCompletion completion, ulong token) =>
         _inner.Read(collection, id, offset, length, completion, token);
 
-    public bool TryMend(CollectionId collection, ObjectId id, long offset, BufferSegment content, Transaction transaction) =>
-        _inner.TryMend(collection, id, offset, content, transaction);
+    public bool TryMend(CollectionId collection, ObjectId id, long offset, BufferSegment content, long unknownFrom, long unknownTo, Transaction transaction) =>
+        _inner.TryMend(collection, id, offset, content, unknownFrom, unknownTo, transaction);
 
     public void ListExtents(CollectionId collection, ObjectId id, long offset, long length, List<DataExtent> extents) =>
         _inner.ListExtents(collection, id, offset, length, extents);

@@ -252,6 +252,15 @@ public sealed record Scenario
         },
         new Scenario
         {
+            Name = "mending",
+            Objects = 6,
+            FaultInterval = TimeSpan.FromSeconds(1.5),
+            Faults = Mix(
+                (FaultKind.DamageCopies, 6), (FaultKind.FlipBit, 2), (FaultKind.ReadError, 1), (FaultKind.CrashAtEffect, 2), (FaultKind.CrashOsd, 2), (FaultKind.LongCrash, 1), (FaultKind.PowerLoss, 1),
+                (FaultKind.BreakConnections, 1), (FaultKind.Partition, 1), (FaultKind.OsdOut, 1)),
+        },
+        new Scenario
+        {
             Name = "beyond",
             BeyondRedundancy = true,
             FaultInterval = TimeSpan.FromSeconds(4),

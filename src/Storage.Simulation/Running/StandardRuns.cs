@@ -13,6 +13,8 @@ public static class StandardRuns
         ["osd.life_ended_at_gap"] = "needs the same of an OSD that is up; PeeringTests go there",
         ["osd.history_gap_covered"] = "needs the same of every OSD at once; PeeringTests go there",
         ["osd.activation_outdated"] = "needs an order to take part that comes later than the next interval's map; PeeringTests go there, and one run in hundreds",
+        ["osd.authority_gone"] = "needs the holder of a log to lose its disk between telling of the log and sending it; PeeringTests go there, and one run in a thousand",
+        ["osd.stray_piece"] = "a sender takes no confirmation of an earlier sending for one of the present, so that no piece leaves it out of turn; the check behind it is a second line",
         ["osd.log_gap"] = "a primary sees from what members tell of themselves whose log overlaps, and fills the others anew; the check behind it is a second line",
         ["osd.clone_behind_cursor"] = "needs a copy filled up to between an object and a clone that the write is about to make: there was nothing there to stop at, but for a clone left over",
     };
@@ -26,6 +28,7 @@ public static class StandardRuns
         ("power", 1, 60),
         ("rebalance", 1, 100),
         ("disks", 1, 100),
+        ("mending", 1, 60),
         ("clocks", 1, 60),
         ("full", 1, 60),
         ("pools", 1, 60),

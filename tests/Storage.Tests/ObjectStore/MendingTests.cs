@@ -54,7 +54,7 @@ public sealed class MendingTests
         content.CopyTo(whole);
         var t = new Transaction();
         BufferSegment data = kit.Data(whole);
-        bool fits = store.TryMend(C, O, block * 4096, data, t);
+        bool fits = store.TryMend(C, O, block * 4096, data, 0, long.MaxValue, t);
         data.Buffer!.Release();
         Assert.Equal(fits, t.Count > 0);
         Submit(kit, store, t);

@@ -47,6 +47,24 @@ public sealed class MendingTests
         Assert.Equal(0, ScrubTests.Status(cluster).Errors);
     }
 
+    [Fact]
+    public void ARepairMendsWhatIsDamagedInAllCopies()
+    {
+        OsdCluster cluster = Filled(3, 3, 2, out OsdId[] acting, out byte[] data);
+        for (int i = 0; i < 3; i++)
+        {
+            Damage(cluster, acting[i], i * 4096);
+        }
+
+        ScrubTests.Scrub(cluster, deep: true);
+        Assert.Equal(1, ScrubTests.Status(cluster).Errors);
+        ScrubTests.Scrub(cluster, deep: true, repair: true);
+        cluster.WaitClean();
+        cluster.AssertCopiesEqual(cluster.Group, ["object"]);
+        Assert.Equal(0, ScrubTests.Status(cluster).Errors);
+        Assert.Equal(data, cluster.Read("object"));
+    }
+
     // Its bytes are nowhere.
     [Fact]
     public void ABlockThatIsDamagedInAllCopiesStaysSo()
@@ -71,11 +89,19 @@ public sealed class MendingTests
     [InlineData(9990, 12_000, 9000)] // the object has grown since, in the bad block
     public void TheNewestVersionIsMendedFromAnOlderOne(int from, int to, int damaged)
     {
-        foreach (bool primaryLeft in new[] { true, false })
+        foreach ((bool primaryLeft, bool writtenBefore) in new[] { (true, true), (true, false), (false, true), (false, false) })
         {
             OsdCluster cluster = Filled(2, 2, 1, out OsdId[] acting, out byte[] data);
             (OsdId left, OsdId gone) = primaryLeft ? (acting[0], acting[1]) : (acting[1], acting[0]);
             Damage(cluster, left, damaged);
+            if (writtenBefore)
+            {
+                // Into the bad block, on both: the other one's checksum of it is no longer that of what is bad.
+                byte[] patch = Random(3, 10);
+                Assert.Equal(ResultCode.Ok, cluster.Write("object", patch, damaged - 20));
+                patch.CopyTo(data, damaged - 20);
+            }
+
             cluster.Crash(gone.Value);
             cluster.RunUntil(() => !cluster.Monitor.Map.IsUp(gone), "it is down");
             byte[] written = Random(2, to - from);

@@ -1,4 +1,5 @@
 using Storage.Cluster;
+using Storage.Coding;
 using Storage.Messaging;
 using Storage.Osd;
 using Xunit;
@@ -8,6 +9,27 @@ namespace Storage.Tests.Osd;
 /// <summary>The packed log beside a plain list, and what a write costs it.</summary>
 public sealed class PgLogTests
 {
+    // Logs of releases that did not note what a write touched.
+    [Fact]
+    public void AnEntryOfVersionThreeMayHaveTouchedEverything()
+    {
+        var entry = new PgLogEntry(At(5), At(4), Placement.ObjectOf("object"), LogEntryKind.Modify, new OperationId(7, 1), [], []) { Touched = new TouchedRange(1, 2) };
+        var writer = new WireWriter();
+        entry.Encode(writer);
+        byte[] old = writer.WrittenSpan[..^16].ToArray();
+        old[0] = 3;
+        var reader = new WireReader(old);
+        PgLogEntry decoded = PgLogEntry.Decode(ref reader);
+        Assert.Equal(TouchedRange.Everything, decoded.Touched);
+        Assert.Equal((entry.Version, entry.Prior, entry.Object, entry.Operation), (decoded.Version, decoded.Prior, decoded.Object, decoded.Operation));
+        Assert.Throws<MalformedDataException>(() =>
+        {
+            old[0] = 2;
+            var garbled = new WireReader(old);
+            PgLogEntry.Decode(ref garbled);
+        });
+    }
+
     [Fact]
     public void A_log_is_what_a_list_of_entries_would_be()
     {
@@ -169,7 +191,7 @@ public sealed class PgLogTests
         random.NextBytes(reply);
         CloneEffect[] clones = random.Next(10) > 0 ? [] : [.. Enumerable.Range(1, random.Next(1, 4)).Select(i => new CloneEffect((ulong)i, LogEntryKind.Modify, At((ulong)i)))];
         OperationId operation = random.Next(10) == 0 ? default : new OperationId(5, ++sequence);
-        return new PgLogEntry(At(number), At(number / 2), id, random.Next(5) == 0 ? LogEntryKind.Delete : LogEntryKind.Modify, operation, reply, clones) { IsLost = random.Next(50) == 0 };
+        return new PgLogEntry(At(number), At(number / 2), id, random.Next(5) == 0 ? LogEntryKind.Delete : LogEntryKind.Modify, operation, reply, clones) { IsLost = random.Next(50) == 0, Touched = random.Next(3) == 0 ? TouchedRange.Everything : new TouchedRange(random.Next(9), random.NextInt64(100)) };
     }
 
     private static string Text(PgLogEntry entry)
