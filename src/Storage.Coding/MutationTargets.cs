@@ -15,18 +15,12 @@ public static class MutationTargets
 
     private static readonly HashSet<Mutation> s_open =
     [
-        Mutation.AcceptsOtherIntervals,
         Mutation.AuthorityByLastUpdate,
         Mutation.ClientTakesOldAnswers,
-        Mutation.LeaseCountedFromAnswer,
         Mutation.MonitorConfirmsLostChanges,
-        Mutation.PastForgottenWhenActive,
-        Mutation.PeersBeforeDurable,
-        Mutation.PromiseForgottenAtRestart,
         Mutation.PullTakesAnyVersion,
         Mutation.RaftReadsBeforeOwnEntry,
         Mutation.RaftTruncatesOnStaleAppend,
-        Mutation.SplitForgetsPromise,
         Mutation.TrimsMissingClones,
     ];
 

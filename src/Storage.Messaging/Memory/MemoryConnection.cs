@@ -303,7 +303,7 @@ internal sealed class MemoryConnection : IConnection
             After(_network.DrawLatency(), static c => c.Break());
         }
 
-        TimeSpan arrival = _network.Loop.Now + _network.DrawLatency();
+        TimeSpan arrival = _network.Loop.Now + _network.DrawLatency() + _network.SlownessOf(_transport.Host, RemoteAddress.Host);
         _lastArrival = arrival > _lastArrival ? arrival : _lastArrival;
         packet.Arrival = _lastArrival;
         _network.Loop.Schedule(_lastArrival - _network.Loop.Now, static c => ((MemoryConnection)c!).DeliverDue(), this);

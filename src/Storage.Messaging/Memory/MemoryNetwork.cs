@@ -42,6 +42,7 @@ public sealed class MemoryNetwork
 {
     private readonly Dictionary<NodeAddress, MemoryListener> _listeners = [];
     private readonly HashSet<(string From, string To)> _blocked = [];
+    private readonly Dictionary<(string From, string To), TimeSpan> _slow = [];
     private readonly List<MemoryConnection> _connections = []; // one end of each; in the order they were made
     private readonly Random _random;
     private int _nextPort = 32768;
@@ -94,6 +95,28 @@ public sealed class MemoryNetwork
             }
         }
     }
+
+    /// <summary>Makes all that goes from one machine to another take longer, the other way as ever: what is sent now arrives in order, late.</summary>
+    /// <param name="from">Machine.</param>
+    /// <param name="to">Machine.</param>
+    /// <param name="by">How much longer; zero to end it.</param>
+    public void SlowDown(string from, string to, TimeSpan by)
+    {
+        if (by > TimeSpan.Zero)
+        {
+            _slow[(from, to)] = by;
+        }
+        else
+        {
+            _slow.Remove((from, to));
+        }
+    }
+
+    /// <summary>Makes all ways as fast as ever.</summary>
+    public void EndSlowness() => _slow.Clear();
+
+    /// <summary>How much longer messages take from one machine to another.</summary>
+    internal TimeSpan SlownessOf(string from, string to) => _slow.Count > 0 ? _slow.GetValueOrDefault((from, to)) : TimeSpan.Zero;
 
     /// <summary>Blocks both ways between two machines.</summary>
     /// <param name="one">Machine.</param>

@@ -17,6 +17,12 @@ internal sealed partial class PlacementGroup
     /// <summary>Until when the members' consent to serve lasts, by this OSD's clock; meaningful while <see cref="IsActive"/>.</summary>
     public TimeSpan LeaseUntil => _leaseUntil;
 
+    /// <summary>Until when this OSD has promised to help no other primary, by its own clock.</summary>
+    public TimeSpan LeasePromisedUntil => _leasePromisedUntil;
+
+    /// <summary>The newest interval that this copy knows to have been clean: what was before it is forgotten.</summary>
+    public Epoch LastEpochClean => _history.LastEpochClean;
+
     /// <summary>Writes up to here are durable on all members; meaningful while <see cref="IsActive"/>.</summary>
     public PgVersion CommittedTo => _committedTo;
 
@@ -44,6 +50,21 @@ internal sealed partial class PlacementGroup
 
     /// <summary>What the primary believes of an activated member; null of others.</summary>
     public PeerState? ActivatedPeer(OsdId osd) => _peers.TryGetValue(osd, out PeerState? peer) && peer.IsActivated ? peer : null;
+
+    /// <summary>A number that stands for what the primary has heard from the others in this interval.</summary>
+    public long Heard
+    {
+        get
+        {
+            long heard = (long)_phase;
+            foreach (PeerState peer in _peers.Values)
+            {
+                heard = (((heard * 31) + peer.LeaseAgreedAt.Ticks) * 31) + peer.Missing.Count + (peer.HasInfo ? 1 << 20 : 0) + (peer.IsActivated ? 1 << 21 : 0);
+            }
+
+            return heard;
+        }
+    }
 
     /// <summary>Version of this copy of an object, Zero if there is none.</summary>
     public PgVersion VersionOf(ObjectId id) => LocalVersion(id);

@@ -16,15 +16,17 @@ internal static class CleanCheck
             return null;
         }
 
-        if (!primary.IsKnownClean)
-        {
-            return "the PG is not clean";
-        }
+        return primary.IsKnownClean ? WhyNotComplete(cluster, primary) : "the PG is not clean";
+    }
 
+    /// <summary>Looks at the members' copies themselves, whatever their primary says.</summary>
+    /// <returns>What is wrong, or null.</returns>
+    public static string? WhyNotComplete(SimulatedCluster cluster, PlacementGroup primary)
+    {
         foreach (OsdId member in primary.Acting)
         {
             OsdNode osd = cluster.Osds[member.Value];
-            if (osd.FindGroup(id) is not { } group || group.Interval != primary.Interval)
+            if (osd.FindGroup(primary.Id) is not { } group || group.Interval != primary.Interval)
             {
                 continue; // gone since
             }

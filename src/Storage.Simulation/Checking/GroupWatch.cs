@@ -80,6 +80,17 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
                 }
 
                 serving = osd;
+                CheckPromises(id, osd, group);
+            }
+
+            if (group.LastEpochClean == group.Interval && record.Forgotten != group.Interval)
+            {
+                // Once clean it stays so for this interval, but for damage.
+                record.Forgotten = group.Interval;
+                if (CleanCheck.WhyNotComplete(cluster, group) is { } why)
+                {
+                    throw Broken(id, $"{osd.Name} has forgotten what was before interval {group.Interval}, and {why}");
+                }
             }
 
             if (group.IsKnownClean && record.Clean != group.Interval)
@@ -106,6 +117,37 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
             if (group.Acting.Length >= group.MinSize && group.PgCount == _pgCount)
             {
                 NoteCommitted(id, record, osd, group);
+            }
+        }
+    }
+
+    // Who serves has at this moment the word of each member that it helps no other: for what a split has made of the PG too, of which it may
+    // not know yet. A process that started anew does not know what it promised before, and has to keep to the longest that it may have.
+    private void CheckPromises(PgId id, OsdNode first, PlacementGroup primary)
+    {
+        for (uint seed = id.Seed; seed < (uint)_pgCount; seed++)
+        {
+            if (seed != id.Seed && (primary.PgCount >= _pgCount || PgSplit.AncestorOf(seed, primary.PgCount) != id.Seed))
+            {
+                continue;
+            }
+
+            var part = new PgId(id.Pool, seed);
+            foreach (OsdId member in primary.Acting)
+            {
+                OsdNode osd = cluster.Osds[member.Value];
+                if (osd != first && osd.FindGroup(part) is { } copy && copy.LeasePromisedUntil < osd.Clock.Now)
+                {
+                    throw Broken(id, $"{first.Name} holds a lease in interval {primary.Interval}, and {osd.Name}, in interval {copy.Interval} of pg {part}, is not bound by any promise");
+                }
+            }
+
+            foreach (OsdNode osd in cluster.Osds)
+            {
+                if (osd != first && seed != id.Seed && osd.FindGroup(part) is { IsActive: true, IsServing: true } other)
+                {
+                    throw Broken(id, $"{first.Name} holds a lease in interval {primary.Interval} with {primary.PgCount} PGs, and {osd.Name} one for pg {part} in interval {other.Interval}");
+                }
             }
         }
     }
@@ -297,8 +339,7 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
             int copies = 0;
             foreach (OsdNode osd in cluster.Osds)
             {
-                PgVersion has = osd.VersionOf(collection, head);
-                copies += has >= entry.Version || (has == PgVersion.Zero && MayHaveDeleted(osd, id, in entry)) ? 1 : 0;
+                copies += osd.VersionOf(collection, head) >= entry.Version ? 1 : 0;
             }
 
             // Destroyed disks took theirs along.
@@ -308,9 +349,6 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
             }
         }
     }
-
-    // A disk that nobody runs may have taken a delete that never was committed: then it has lost what it overwrote, as a broken one would.
-    private static bool MayHaveDeleted(OsdNode osd, PgId id, in PgLogEntry entry) => osd.FindGroup(id) is null && osd.Durable.Of(id).LastUpdate > entry.Version;
 
     private static SimulationFailedException Broken(PgId id, string text) => new($"pg {id}: {text}");
 
@@ -328,6 +366,9 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
 
         /// <summary>Newest entry that was seen committed.</summary>
         public PgVersion NotedTo;
+
+        /// <summary>Newest interval before which everything was forgotten.</summary>
+        public Epoch Forgotten;
 
         /// <summary>Newest interval that was called clean.</summary>
         public Epoch Clean;

@@ -8,6 +8,12 @@ internal interface IMessageWatch
     /// <summary>A message is about to be handed to the process.</summary>
     void OnReceiving(PeerIdentity peer, in Message message);
 
+    /// <summary>The process has dealt with the message that it was handed.</summary>
+    /// <exception cref="Running.SimulationFailedException">It must not have done what it did.</exception>
+    void OnReceived(PeerIdentity peer, MessageType type)
+    {
+    }
+
     /// <summary>The process sends a message.</summary>
     /// <exception cref="Running.SimulationFailedException">It must not.</exception>
     void OnSending(PeerIdentity peer, MessageType type, ReadOnlySpan<byte> body);

@@ -53,6 +53,7 @@ internal sealed class FaultDriver
         _isOver = true;
         Note("all faults end");
         _cluster.Network.HealAll();
+        _cluster.Network.EndSlowness();
         _cluster.Network.Options.BreakProbability = 0;
         _cluster.Network.Options.DelayProbability = 0;
         foreach (SimulatedNode node in _cluster.Daemons.Concat(_clients))
@@ -186,6 +187,19 @@ internal sealed class FaultDriver
                 Note("the network is slow");
                 _cluster.Network.Options.DelayProbability = 0.02 * (1 + (fault.Targets[0] % 20));
                 After(fault.Duration, () => _cluster.Network.Options.DelayProbability = 0);
+                break;
+            case FaultKind.SlowLink:
+                string sender = daemons[fault.Targets[0] % daemons.Length].Host;
+                string receiver = any.Host;
+                done = sender != receiver;
+                if (done)
+                {
+                    var later = TimeSpan.FromMilliseconds(10 * Math.Pow(100, fault.Targets[2] % 1000 / 1000.0));
+                    Note(string.Create(CultureInfo.InvariantCulture, $"what {sender} sends to {receiver} takes {later.TotalMilliseconds:F0} ms longer"));
+                    _cluster.Network.SlowDown(sender, receiver, later);
+                    After(fault.Duration, () => _cluster.Network.SlowDown(sender, receiver, TimeSpan.Zero));
+                }
+
                 break;
             case FaultKind.BreakConnections:
                 Note("connections break");
@@ -502,6 +516,18 @@ internal sealed class FaultDriver
             if (all || (fault.Targets[1] >> (i % 20) & 1) != 0)
             {
                 CrashFor(daemons[i], fault.Duration * (1 + ((fault.Targets[2] + (i * 7)) % 10 * 0.05)), power: true);
+            }
+        }
+
+        // Now and then those who wrote are gone too, for longer: what was under way is left to who has it, and nothing new comes soon.
+        if (all && fault.Targets[3] % 2 == 0)
+        {
+            foreach (SimulatedNode client in _clients)
+            {
+                if (CrashFor(client, (fault.Duration * 1.5) + TimeSpan.FromMilliseconds(fault.Targets[3] % 3000), power: true))
+                {
+                    _cluster.Coverage.Count("fault.CrashClient");
+                }
             }
         }
     }

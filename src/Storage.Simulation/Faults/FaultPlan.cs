@@ -98,6 +98,9 @@ public enum FaultKind
 
     /// <summary>All copies of an object are damaged at once, each in another block.</summary>
     DamageCopies,
+
+    /// <summary>All that a daemon sends to another one takes longer by up to a second; the other way is as fast as ever.</summary>
+    SlowLink,
 }
 
 /// <summary>One fault of a plan. All that it leaves open is in its numbers, so that a plan with another fault taken out does the same.</summary>
@@ -159,7 +162,7 @@ public sealed record FaultPlan(IReadOnlyList<Fault> Faults)
             {
                 FaultKind.LongCrash => 8 + Exponential.Draw(random, 10),
                 FaultKind.OsdOut => 1 + Exponential.Draw(random, 8),
-                FaultKind.Partition or FaultKind.OneWayPartition => Exponential.Draw(random, 4),
+                FaultKind.Partition or FaultKind.OneWayPartition or FaultKind.SlowLink => Exponential.Draw(random, 4),
                 FaultKind.Pause => Exponential.Draw(random, 1.5),
                 FaultKind.Reweight => 2 + Exponential.Draw(random, 8),
                 FaultKind.ClockDrift => 3 + Exponential.Draw(random, 10),

@@ -147,6 +147,8 @@ internal sealed class NodeConnection : IConnection, IConnectionHandler
         {
             _loop.Leave();
         }
+
+        _transport.Watch?.OnReceived(Peer, message.Type);
     }
 
     void IConnectionHandler.OnDrained(IConnection connection) => _loop.Run(

@@ -137,7 +137,7 @@ public sealed record Scenario
             ConvergenceBound = TimeSpan.FromSeconds(60),
             Faults = Mix(
                 (FaultKind.CrashMonitor, 3), (FaultKind.CrashLeader, 3), (FaultKind.CrashAtEffect, 4), (FaultKind.PowerLoss, 1), (FaultKind.Partition, 3),
-                (FaultKind.OneWayPartition, 3), (FaultKind.SlowNetwork, 1), (FaultKind.BreakConnections, 2), (FaultKind.Pause, 2)),
+                (FaultKind.OneWayPartition, 3), (FaultKind.SlowNetwork, 1), (FaultKind.SlowLink, 2), (FaultKind.BreakConnections, 2), (FaultKind.Pause, 2)),
         },
         new Scenario
         {
@@ -154,7 +154,7 @@ public sealed record Scenario
             ConvergenceBound = TimeSpan.FromSeconds(60),
             Faults = Mix(
                 (FaultKind.CrashMonitor, 1), (FaultKind.CrashLeader, 3), (FaultKind.CrashAtEffect, 5), (FaultKind.PowerLoss, 0.5), (FaultKind.Partition, 3),
-                (FaultKind.OneWayPartition, 3), (FaultKind.SlowNetwork, 2), (FaultKind.BreakConnections, 1), (FaultKind.Pause, 3)),
+                (FaultKind.OneWayPartition, 3), (FaultKind.SlowNetwork, 2), (FaultKind.SlowLink, 2), (FaultKind.BreakConnections, 1), (FaultKind.Pause, 3)),
         },
         new Scenario
         {
@@ -171,14 +171,14 @@ public sealed record Scenario
             FaultInterval = TimeSpan.FromSeconds(1.2),
             FaultLength = 0.7,
             Faults = Mix(
-                (FaultKind.MarkDown, 5), (FaultKind.CrashOsd, 4), (FaultKind.OneWayPartition, 3), (FaultKind.Partition, 2), (FaultKind.SlowNetwork, 2), (FaultKind.Pause, 3),
+                (FaultKind.MarkDown, 5), (FaultKind.CrashOsd, 4), (FaultKind.OneWayPartition, 3), (FaultKind.Partition, 2), (FaultKind.SlowNetwork, 2), (FaultKind.SlowLink, 3), (FaultKind.Pause, 3),
                 (FaultKind.ClockDrift, 1), (FaultKind.CrashAtEffect, 1)),
         },
         new Scenario
         {
             Name = "network",
             Faults = Mix(
-                (FaultKind.Partition, 3), (FaultKind.OneWayPartition, 3), (FaultKind.SlowNetwork, 2), (FaultKind.BreakConnections, 2), (FaultKind.Pause, 2),
+                (FaultKind.Partition, 3), (FaultKind.OneWayPartition, 3), (FaultKind.SlowNetwork, 2), (FaultKind.SlowLink, 3), (FaultKind.BreakConnections, 2), (FaultKind.Pause, 2),
                 (FaultKind.MarkDown, 2)),
         },
         new Scenario
@@ -322,7 +322,7 @@ public sealed record Scenario
 
     private static SortedDictionary<FaultKind, double> Mixed => Mix(
         (FaultKind.CrashOsd, 4), (FaultKind.LongCrash, 2), (FaultKind.CrashMonitor, 1), (FaultKind.CrashLeader, 2), (FaultKind.CrashAtEffect, 4),
-        (FaultKind.PowerLoss, 1.5), (FaultKind.Partition, 2), (FaultKind.OneWayPartition, 2), (FaultKind.SlowNetwork, 1), (FaultKind.BreakConnections, 2),
+        (FaultKind.PowerLoss, 1.5), (FaultKind.Partition, 2), (FaultKind.OneWayPartition, 2), (FaultKind.SlowNetwork, 1), (FaultKind.SlowLink, 1.5), (FaultKind.BreakConnections, 2),
         (FaultKind.Pause, 2), (FaultKind.OsdOut, 1.5), (FaultKind.ReplaceDisk, 1), (FaultKind.FlipBit, 1), (FaultKind.CrashClient, 1), (FaultKind.MarkDown, 2),
         (FaultKind.ClockDrift, 1), (FaultKind.ClockJump, 0.3), (FaultKind.SlowDisk, 1), (FaultKind.ReadError, 0.7), (FaultKind.WriteError, 1), (FaultKind.MisdirectedWrite, 0.7),
         (FaultKind.FullDisk, 0.7), (FaultKind.Reweight, 0.7),
@@ -383,7 +383,7 @@ public sealed record Scenario
             BackfillBatchObjects = BackfillBatchObjects * One(1, 1, 20),
             RecoveryChunkBytes = One(RecoveryChunkBytes / 2, RecoveryChunkBytes, RecoveryChunkBytes * 16),
             RaftAppendBytes = One(1, RaftAppendBytes),
-            ThinkTime = ThinkTime * One(0.3, 1, 1),
+            ThinkTime = ThinkTime * One(0.3, 1, 1, 1, 6),
             BackgroundBytes = One(BackgroundBytes / 16, BackgroundBytes, BackgroundBytes * 64),
             CommitLatency = DisksVary ? CommitLatency * One(0.3, 1, 1, 10, 40) : CommitLatency,
             ReadLatency = DisksVary ? ReadLatency * One(1, 1, 20) : ReadLatency,

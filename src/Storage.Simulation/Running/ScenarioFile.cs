@@ -93,6 +93,9 @@ public static class ScenarioFile
         return name.ToString();
     }
 
+    // To the tick that was written: cut off instead of rounded, one plan in a few would be another.
+    private static TimeSpan Seconds(double seconds) => TimeSpan.FromTicks((long)Math.Round(seconds * TimeSpan.TicksPerSecond));
+
     private static FaultKind KindOf(string text, string where) =>
         Enum.TryParse(text.Replace("_", "", StringComparison.Ordinal), true, out FaultKind kind) && Enum.IsDefined(kind)
             ? kind
@@ -140,7 +143,7 @@ public static class ScenarioFile
                 }
             }
 
-            faults.Add(new Fault(TimeSpan.FromSeconds(at), kind ?? throw new FormatException($"{where}: no kind"), targets, TimeSpan.FromSeconds(duration)));
+            faults.Add(new Fault(Seconds(at), kind ?? throw new FormatException($"{where}: no kind"), targets, Seconds(duration)));
         }
 
         return new FaultPlan([.. faults.OrderBy(fault => fault.At)]);
