@@ -432,6 +432,7 @@ internal sealed partial class PlacementGroup
         _history.LastEpochClean = Interval;
         _history.Prune();
         Invariant.Holds(_history.Past.Count == 0, "a PG is clean and still remembers earlier intervals");
+        ForgetFindingsOfOthers();
         ShareHistory();
         _shareScrub = true;
         foreach (PeerState peer in _peers.Values)

@@ -382,6 +382,19 @@ internal sealed partial class PlacementGroup
         }
     }
 
+    // Bad copies on OSDs that are no members any more go with all that these hold.
+    private void ForgetFindingsOfOthers()
+    {
+        foreach (ScrubFinding finding in _findings.Values.ToArray())
+        {
+            if (finding.IsCertain && finding.Bad.All(bad => bad.Osd != _host.Self && !IsTarget(bad.Osd)))
+            {
+                _repairing.Remove(finding.Object);
+                ForgetFinding(finding.Object);
+            }
+        }
+    }
+
     private void SetFinding(ScrubFinding finding)
     {
         if (_findings.Count < MostFindings || _findings.ContainsKey(finding.Object))

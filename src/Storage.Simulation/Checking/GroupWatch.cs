@@ -339,7 +339,8 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
             int copies = 0;
             foreach (OsdNode osd in cluster.Osds)
             {
-                copies += osd.VersionOf(collection, head) >= entry.Version ? 1 : 0;
+                PgVersion has = osd.VersionOf(collection, head);
+                copies += has >= entry.Version || (has == PgVersion.Zero && MayHaveDeleted(osd, id, in entry)) ? 1 : 0;
             }
 
             // Destroyed disks took theirs along.
@@ -349,6 +350,9 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
             }
         }
     }
+
+    // A disk that nobody runs may have taken a delete that never was committed: then it has lost what it overwrote, as a broken one would.
+    private static bool MayHaveDeleted(OsdNode osd, PgId id, in PgLogEntry entry) => osd.FindGroup(id) is null && osd.Durable.Of(id).LastUpdate > entry.Version;
 
     private static SimulationFailedException Broken(PgId id, string text) => new($"pg {id}: {text}");
 

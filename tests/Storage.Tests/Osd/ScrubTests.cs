@@ -268,6 +268,22 @@ public sealed class ScrubTests
     }
 
     [Fact]
+    public void ABadCopyThatLeavesThePgIsNoLongerHeldAgainstIt()
+    {
+        var cluster = new OsdCluster(4, configure: options => options with { ScrubAutoRepair = false });
+        cluster.WaitClean();
+        Assert.Equal(ResultCode.Ok, cluster.Write("object", new byte[10_000]));
+        OsdId[] acting = [.. cluster.Monitor.Map.Locate(cluster.Group).Acting];
+        Assert.True(cluster.Store(acting[2].Value).FlipBit(new CollectionId(cluster.Group), Placement.ObjectOf("object"), 5000));
+        Scrub(cluster, deep: true);
+        Assert.Equal("active+clean+inconsistent", cluster.StateOf(cluster.Group));
+        OsdId other = Enumerable.Range(0, 4).Select(osd => new OsdId(osd)).Single(osd => !acting.Contains(osd));
+        cluster.Monitor.ChangeNow(increment => increment.UpmapItems[cluster.Group] = [(acting[2], other)]);
+        cluster.RunUntil(() => cluster.StateOf(cluster.Group) == "active+clean", "clean");
+        Assert.Equal(0, Status(cluster).Errors);
+    }
+
+    [Fact]
     public void DamageThatNobodyCanRepairIsKnownAfterARestart()
     {
         OsdCluster cluster = Filled();
