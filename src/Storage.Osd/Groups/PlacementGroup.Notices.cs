@@ -134,6 +134,10 @@ internal sealed partial class PlacementGroup
     {
         Invariant.Holds((IsClean || Mutations.Active(Mutation.StrayRemovedEarly)) && !IsTarget(osd) && osd != _host.Self, "a copy is removed that the PG still needs");
         _host.Send(osd, OsdMessageType.Remove, Begin());
+        if (_peers.TryGetValue(osd, out PeerState? peer))
+        {
+            peer.Exists = false; // nothing more is to be had from it, nor would it answer
+        }
     }
 
     private void HandleRemove(OsdId from)

@@ -118,11 +118,11 @@ public static class OsdMessageType
     /// <summary>Primary → holder of another copy: send these blocks; object, which copy (u8; 0 the object, 1 what it was cloned from), blocks (u32 each).</summary>
     public const MessageType BlocksRequest = (MessageType)0x3A6;
 
-    /// <summary>Answer with those that can be read: object, the copy's version or Zero, two i64 without meaning, blocks (number u32, length i32); data.</summary>
+    /// <summary>Answer with those that can be read: object, the copy's version or Zero, blocks (number u32, length i32); data.</summary>
     public const MessageType BlocksReply = (MessageType)0x3A7;
 
-    /// <summary>Primary → holder of the damaged copy: take those of these blocks that fit; as <see cref="BlocksReply"/>, with the version wanted, and the range of bytes (from, to: i64) that may have been written since those
-    /// of the other copy. Answered by
+    /// <summary>Primary → holder of the damaged copy: take those of these blocks that fit; object, version, the range of bytes (from, to: i64) that may have been written since the other
+    /// copy's, blocks and data as in <see cref="BlocksReply"/>. Answered by
     /// <see cref="DamageReply"/> once durable.</summary>
     public const MessageType Mend = (MessageType)0x3A8;
 

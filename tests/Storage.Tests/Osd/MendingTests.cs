@@ -65,6 +65,22 @@ public sealed class MendingTests
         Assert.Equal(data, cluster.Read("object"));
     }
 
+    // An OSD that held a copy until the PG was clean, and has removed it, is asked for nothing: it would not answer.
+    [Fact]
+    public void WhoRemovedItsCopyIsNotWaitedFor()
+    {
+        OsdCluster cluster = Filled(4, 3, 2, out OsdId[] acting, out byte[] data);
+        OsdId other = Enumerable.Range(0, 4).Select(osd => new OsdId(osd)).Single(osd => !acting.Contains(osd));
+        cluster.Monitor.ChangeNow(increment => increment.UpmapItems[cluster.Group] = [(acting[2], other)]);
+        cluster.RunUntil(() => cluster.StateOf(cluster.Group) == "active+clean" && !cluster.Daemon(acting[2].Value).Groups.Contains(cluster.Group), "moved");
+        Damage(cluster, acting[0], 100);
+        Damage(cluster, acting[1], 5000);
+        Damage(cluster, other, 9000);
+        Assert.Equal(data, cluster.Read("object"));
+        cluster.WaitClean();
+        cluster.AssertCopiesEqual(cluster.Group, ["object"]);
+    }
+
     // Its bytes are nowhere.
     [Fact]
     public void ABlockThatIsDamagedInAllCopiesStaysSo()
