@@ -340,7 +340,7 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
             foreach (OsdNode osd in cluster.Osds)
             {
                 PgVersion has = osd.VersionOf(collection, head);
-                copies += has >= entry.Version || (has == PgVersion.Zero && MayHaveDeleted(osd, id, in entry)) ? 1 : 0;
+                copies += has >= entry.Version || (has == PgVersion.Zero && HasLost(record, osd, id, head, entry.Version)) ? 1 : 0;
             }
 
             // Destroyed disks took theirs along.
@@ -351,8 +351,36 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
         }
     }
 
-    // A disk that nobody runs may have taken a delete that never was committed: then it has lost what it overwrote, as a broken one would.
-    private static bool MayHaveDeleted(OsdNode osd, PgId id, in PgLogEntry entry) => osd.FindGroup(id) is null && osd.Durable.Of(id).LastUpdate > entry.Version;
+    // Once taken, what a delete that never was committed took is gone, until recovery has brought it back.
+    private static bool HasLost(GroupRecord record, OsdNode osd, PgId id, ObjectId head, PgVersion version)
+    {
+        if (MayHaveDeleted(osd, id, head, version))
+        {
+            record.Lost[(osd.Id, head)] = version;
+        }
+
+        return record.Lost.TryGetValue((osd.Id, head), out PgVersion lost) && lost == version;
+    }
+
+    // A disk may have taken a delete that never was committed: then it has lost what it overwrote, as a broken one would. Of one that nobody runs it is
+    // only known that it took more.
+    private static bool MayHaveDeleted(OsdNode osd, PgId id, ObjectId head, PgVersion after)
+    {
+        if (osd.FindGroup(id) is not { } group)
+        {
+            return osd.Durable.Of(id).LastUpdate > after;
+        }
+
+        for (int i = group.Log.IndexAfter(after); i < group.Log.Count; i++)
+        {
+            if (group.Log.Entries[i] is { Kind: LogEntryKind.Delete } entry && entry.Object == head)
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
 
     private static SimulationFailedException Broken(PgId id, string text) => new($"pg {id}: {text}");
 
@@ -378,6 +406,9 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
         public Epoch Clean;
 
         public readonly SortedDictionary<PgVersion, PgLogEntry> Committed = [];
+
+        /// <summary>Disks from which a delete that was never committed took the version of an object that was.</summary>
+        public readonly Dictionary<(OsdId Osd, ObjectId Object), PgVersion> Lost = [];
 
         /// <summary>Newest committed entry of each object, and how many copies it had at least.</summary>
         public readonly Dictionary<ObjectId, (PgLogEntry Entry, int Copies)> Latest = [];

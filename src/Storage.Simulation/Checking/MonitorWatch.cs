@@ -197,10 +197,12 @@ internal sealed class MonitorWatch(SimulatedCluster cluster)
             record.ReachedAt = now;
         }
 
-        if (monitor.IsPaused || inbound > 0)
+        // What was on its way from one that has died since counts as well.
+        if (monitor.IsPaused || inbound > 0 || monitor.Heard != record.Heard)
         {
             record.HeardAt = now;
             record.CutOffTerm = 0;
+            record.Heard = monitor.Heard;
         }
 
         if (raft.Role == RaftRole.Leader && now - record.ReachedAt > s_leadsAlone)
@@ -241,6 +243,7 @@ internal sealed class MonitorWatch(SimulatedCluster cluster)
         public ulong LedTerm;
         public ulong LedBefore;
         public ulong CutOffTerm;
+        public long Heard;
         public TimeSpan ReachedAt;
         public TimeSpan HeardAt;
     }

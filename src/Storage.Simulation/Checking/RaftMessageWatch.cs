@@ -5,11 +5,14 @@ using Storage.Simulation.Running;
 namespace Storage.Simulation.Checking;
 
 /// <summary>A monitor's promises: votes and confirmed entries leave only when its disk holds them.</summary>
-internal sealed class RaftMessageWatch(string name, MemoryRaftStorage disk) : IMessageWatch
+internal sealed class RaftMessageWatch(string name, MemoryRaftStorage disk, Action heard) : IMessageWatch
 {
     public void OnReceiving(PeerIdentity peer, in Message message)
     {
-        // Only what it says counts.
+        if (message.Type == MessageType.Raft)
+        {
+            heard();
+        }
     }
 
     public void OnSending(PeerIdentity peer, MessageType type, ReadOnlySpan<byte> body)

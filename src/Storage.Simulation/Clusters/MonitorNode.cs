@@ -38,7 +38,10 @@ internal sealed class MonitorNode : SimulatedNode
     /// <summary>Its Raft log, as it is durable.</summary>
     public MemoryRaftStorage Disk => _disk;
 
-    protected override IMessageWatch CreateWatch() => new RaftMessageWatch(Name, _disk);
+    /// <summary>Raft messages that reached it, in all its lives.</summary>
+    public long Heard { get; private set; }
+
+    protected override IMessageWatch CreateWatch() => new RaftMessageWatch(Name, _disk, () => Heard++);
 
     protected override void Boot(NodeLoop loop, NodeTransport transport, ulong instance, ILogger logger)
     {

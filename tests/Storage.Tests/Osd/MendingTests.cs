@@ -72,7 +72,7 @@ public sealed class MendingTests
         OsdCluster cluster = Filled(4, 3, 2, out OsdId[] acting, out byte[] data);
         OsdId other = Enumerable.Range(0, 4).Select(osd => new OsdId(osd)).Single(osd => !acting.Contains(osd));
         cluster.Monitor.ChangeNow(increment => increment.UpmapItems[cluster.Group] = [(acting[2], other)]);
-        cluster.RunUntil(() => cluster.StateOf(cluster.Group) == "active+clean" && !cluster.Daemon(acting[2].Value).Groups.Contains(cluster.Group), "moved");
+        cluster.RunUntil(() => cluster.StateOf(cluster.Group) == "active+clean" && cluster.Daemon(acting[2].Value).FindGroup(cluster.Group) is null, "moved");
         Damage(cluster, acting[0], 100);
         Damage(cluster, acting[1], 5000);
         Damage(cluster, other, 9000);
