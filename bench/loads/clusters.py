@@ -41,7 +41,10 @@ class Cluster:
             self.daemons = {"osd+all": next(iter(self.daemons.values()))}
 
     def storage(self, *words):
-        return subprocess.run([self.binary, "--data", self.data, *words], check=True, capture_output=True, text=True).stdout
+        done = subprocess.run([self.binary, "--data", self.data, *words], capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"storage {' '.join(words)}: {done.stderr.strip() or done.stdout.strip()}")
+        return done.stdout
 
     def __enter__(self):
         return self

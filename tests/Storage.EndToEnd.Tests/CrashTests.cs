@@ -133,6 +133,36 @@ public sealed class CrashTests(ClusterFixture cluster)
         Assert.True((await again.ReadAsync(0, data.Length)).AsSpan().SequenceEqual(data));
     }
 
+    // No copy of the object is whole, on no disk; together they are.
+    [Fact]
+    public async Task WhatIsDamagedElsewhereOnEachOsdIsPutTogether()
+    {
+        await cluster.WholeAsync();
+        string volume = await cluster.VolumeAsync("4MiB");
+        byte[] data = new byte[1 << 20];
+        new Random(7).NextBytes(data);
+        using (NbdClient client = await NbdClient.ConnectAsync(cluster.NbdPort, volume))
+        {
+            await client.WriteAsync(0, data);
+            await client.FlushAsync();
+        }
+
+        for (int osd = 0; osd < 3; osd++)
+        {
+            string victim = $"osd.{osd}";
+            await cluster.StopAsync(victim);
+            Assert.True(await FlipAsync(Path.Combine(cluster.Data, victim, "block"), data.AsMemory((osd + 1) * (256 << 10), 64)) > 0, $"the data is not in {victim}'s block file");
+            await cluster.WholeAsync();
+        }
+
+        using (NbdClient client = await NbdClient.ConnectAsync(cluster.NbdPort, volume))
+        {
+            Assert.True((await client.ReadAsync(0, data.Length)).AsSpan().SequenceEqual(data), "the object was not put together");
+        }
+
+        await cluster.WholeAsync();
+    }
+
     private static byte[] Pattern(int block, long version)
     {
         byte[] data = new byte[BlockSize];
