@@ -107,7 +107,8 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
                 throw Broken(id, $"{osd.Name} trimmed its log to {group.Info.LogTail}, and only {group.CommittedTo} is committed");
             }
 
-            if (group.Interval > record.Newest)
+            // Where it is split already and the monitors that know of it are away, what is known here is not yet of the parts.
+            if (group.Interval > record.Newest && group.PgCount == _pgCount)
             {
                 record.Newest = group.Interval;
                 record.Primary = osd;
