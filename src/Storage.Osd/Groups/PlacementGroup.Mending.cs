@@ -32,8 +32,8 @@ internal sealed partial class PlacementGroup
         /// <summary>Blocks below were asked for already.</summary>
         public uint NextBlock;
 
-        /// <summary>Who owes an answer, or none while this OSD reads for itself.</summary>
-        public OsdId Asked = OsdId.None;
+        /// <summary>Who owes an answer: this OSD itself while it reads.</summary>
+        public OsdId Asked;
 
         /// <summary>Blocks of the holder's copy that cannot be read.</summary>
         public List<uint> Damaged = [];
@@ -52,7 +52,7 @@ internal sealed partial class PlacementGroup
         var others = new List<OsdId>();
         foreach (PeerState peer in _peers.Values)
         {
-            if (peer.HasInfo && (peer.Exists || peer.IsActivated) && _map.IsUp(peer.Osd) && peer.Info.Covers(id))
+            if (MayHold(peer, id))
             {
                 others.Add(peer.Osd);
             }
@@ -80,9 +80,9 @@ internal sealed partial class PlacementGroup
         }
 
         mending.Asked = holder;
+        (mending.Source, mending.Candidate, mending.NextBlock) = (0, 0, 0);
         if (holder == _host.Self)
         {
-            mending.Asked = OsdId.None;
             ScanForDamage(holder, recovery.Object, recovery.Version);
             return;
         }
@@ -102,8 +102,7 @@ internal sealed partial class PlacementGroup
     }
 
     private Recovery? FindMending(ObjectId id, OsdId from) =>
-        IsPrimary && _recovering.TryGetValue(id, out Recovery? recovery) && recovery.Mending is { } mending
-        && (mending.Asked == from || (from == _host.Self && !mending.Asked.IsSome)) ? recovery : null;
+        IsPrimary && _recovering.TryGetValue(id, out Recovery? recovery) && recovery.Mending is { } mending && mending.Asked == from ? recovery : null;
 
     // What the holder says of its copy, first and after every try to mend it.
     private void OnDamageKnown(OsdId holder, ObjectId id, PgVersion version, bool whole, List<uint> damaged)
@@ -136,9 +135,7 @@ internal sealed partial class PlacementGroup
 
     private void NextHolder(Recovery recovery)
     {
-        Mending mending = recovery.Mending!;
-        mending.Holders.Dequeue();
-        (mending.Source, mending.Candidate, mending.NextBlock) = (0, 0, 0);
+        recovery.Mending!.Holders.Dequeue();
         AskForDamage(recovery);
     }
 
@@ -177,7 +174,6 @@ internal sealed partial class PlacementGroup
         mending.Asked = source;
         if (source == _host.Self)
         {
-            mending.Asked = OsdId.None;
             FetchBlocks(source, recovery.Object, mending.Candidate, blocks);
             return;
         }
@@ -241,15 +237,14 @@ internal sealed partial class PlacementGroup
 
         TouchedRange touched = TouchedSince(id, version, recovery.Version);
         OsdId holder = mending.Holders.Peek();
+        mending.Asked = holder;
         if (holder == _host.Self)
         {
-            mending.Asked = OsdId.None;
             Mend(holder, id, recovery.Version, touched, found);
             return;
         }
 
         // What is lost with a connection is not sent again: the holder is asked how it stands, and goes on from there.
-        mending.Asked = holder;
         SendBlocks(holder, OsdMessageType.Mend, id, recovery.Version, touched, found);
     }
 
@@ -288,7 +283,6 @@ internal sealed partial class PlacementGroup
         {
             if (recovery.Mending is { } mending && mending.Asked == osd)
             {
-                (mending.Source, mending.Candidate, mending.NextBlock) = (0, 0, 0);
                 AskForDamage(recovery);
             }
         }
@@ -299,7 +293,7 @@ internal sealed partial class PlacementGroup
     {
         foreach (Recovery recovery in _recovering.Values.ToArray())
         {
-            if (recovery.Mending is { } mending && mending.Asked.IsSome && !_peers.ContainsKey(mending.Asked))
+            if (recovery.Mending is { } mending && mending.Asked != _host.Self && !_peers.ContainsKey(mending.Asked))
             {
                 GiveUpMending(recovery);
             }

@@ -177,6 +177,9 @@ internal sealed partial class PlacementGroup
         }
     }
 
+    // Whether an OSD that can be asked may have a copy of an object, in whatever version.
+    private bool MayHold(PeerState peer, ObjectId id) => peer.HasInfo && (peer.Exists || peer.IsActivated) && _map.IsUp(peer.Osd) && peer.Info.Covers(id);
+
     // Asks the next one who may hold the object: members first, then anybody else who has a copy of the PG.
     private void PullNext(Recovery recovery)
     {
@@ -184,8 +187,7 @@ internal sealed partial class PlacementGroup
         OsdId source = OsdId.None;
         foreach (PeerState peer in _peers.Values)
         {
-            if (recovery.Tried.Contains(peer.Osd) || !peer.HasInfo || !peer.Exists && !peer.IsActivated || !_map.IsUp(peer.Osd)
-                || !peer.Info.Covers(id) || peer.Missing.ContainsKey(id))
+            if (recovery.Tried.Contains(peer.Osd) || !MayHold(peer, id) || peer.Missing.ContainsKey(id))
             {
                 continue;
             }
