@@ -183,7 +183,14 @@ public sealed partial class OsdDaemon
         SubmitMaps();
         TrimMaps();
         bool wasUp = IsUp;
-        IsUp = Map!.FindOsd(Id) is { IsUp: true } self && self.Instance == _options.Instance && self.UpFrom > _livesAfter;
+        OsdInfo? self = Map!.FindOsd(Id);
+        IsUp = self is { IsUp: true } && self.Instance == _options.Instance && self.UpFrom > _livesAfter;
+        if (IsUp)
+        {
+            _maps.NoteUp(_mapTransaction, self!.UpFrom);
+            SubmitMaps();
+        }
+
         UpdatePeers();
         ApplyWorkSettings();
         ApplyRecoverySettings();

@@ -19,7 +19,7 @@ internal interface IPlacementGroupHost
     /// <summary>When this process began; promises from before it are forgotten.</summary>
     TimeSpan StartedAt { get; }
 
-    /// <summary>The first map this disk ever had: it cannot have been a member of anything before.</summary>
+    /// <summary>The epoch from which on the OSD was first up with this disk: it was in no interval that began before. None if it never was.</summary>
     Epoch DiskSince { get; }
 
     /// <summary>The store, for metadata and reads; transactions go through <see cref="Submit"/>.</summary>

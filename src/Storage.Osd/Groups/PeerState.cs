@@ -18,7 +18,7 @@ internal sealed class PeerState(OsdId osd, Epoch upFrom)
 
     public PgInfo Info = new();
 
-    /// <summary>The first map its disk ever had.</summary>
+    /// <summary>The epoch from which on it was first up with its disk; none if it never was.</summary>
     public Epoch DiskSince;
 
     /// <summary>When its promises to earlier primaries have run out, by our clock.</summary>

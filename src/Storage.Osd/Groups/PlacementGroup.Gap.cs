@@ -70,8 +70,8 @@ internal sealed partial class PlacementGroup
             }
             else
             {
-                Epoch since = osd.Id == _host.Self ? _host.DiskSince : _peers.TryGetValue(osd.Id, out PeerState? peer) && peer.HasInfo ? peer.DiskSince : Epoch.None;
-                if (since >= _history.GapStart)
+                Epoch since = osd.Id == _host.Self ? _host.DiskSince : _peers.TryGetValue(osd.Id, out PeerState? peer) && peer.HasInfo ? peer.DiskSince : Epoch.None; // everybody up was asked, and has answered
+                if (!WasThere(since, _history.GapStart))
                 {
                     yield return (osd.Id, $"waits for {osd.Id} (up with a disk that is new since epoch {since}): an earlier disk of its number may have accepted writes in an interval that nobody knows of");
                 }

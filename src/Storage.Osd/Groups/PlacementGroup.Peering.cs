@@ -164,10 +164,9 @@ internal sealed partial class PlacementGroup
                     continue; // removed or declared lost by an operator: nobody waits for it
                 }
 
-                // Who is up has had a map before. A disk whose first map is of the interval or later came in the place of the one that was in it.
                 bool here = osd == _host.Self
-                    ? _host.DiskSince < interval.First || Mutations.Active(Mutation.NewDiskCountsAsOld)
-                    : _peers.TryGetValue(osd, out PeerState? peer) && peer.HasInfo && _map.IsUp(osd) && (peer.DiskSince < interval.First || Mutations.Active(Mutation.NewDiskCountsAsOld));
+                    ? WasThere(_host.DiskSince, interval.First)
+                    : _peers.TryGetValue(osd, out PeerState? peer) && peer.HasInfo && _map.IsUp(osd) && WasThere(peer.DiskSince, interval.First);
                 survived |= here;
                 if (!here)
                 {
@@ -188,6 +187,9 @@ internal sealed partial class PlacementGroup
         _blockedBy.Clear();
         return false;
     }
+
+    // Whether a disk may have been in an interval. One with which its OSD was first up later came in the place of the one that was in it.
+    private static bool WasThere(Epoch diskSince, Epoch first) => (diskSince != Epoch.None && diskSince <= first) || Mutations.Active(Mutation.NewDiskCountsAsOld);
 
     private void Choose()
     {

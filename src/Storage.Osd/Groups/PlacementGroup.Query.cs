@@ -272,6 +272,7 @@ internal sealed partial class PlacementGroup
             foreach (OsdId osd in interval.Acting.Where(osd => !IsGivenUp(osd, interval)))
             {
                 string state = !_map.IsUp(osd) ? "down"
+                    : osd == _host.Self ? $"up with a disk that is new since epoch {_host.DiskSince}"
                     : !_peers.TryGetValue(osd, out PeerState? peer) || !peer.HasInfo ? "up, has not answered yet"
                     : $"up with a disk that is new since epoch {peer.DiskSince}";
                 yield return (osd, interval, $"waits for {osd} ({state}): it may have accepted writes in interval {interval.First}..{interval.Last}");

@@ -31,7 +31,8 @@ internal sealed class MapStore(IObjectStore store)
     private readonly Dictionary<Epoch, byte[]> _increments = [];
     private Epoch _oldestStored;
 
-    /// <summary>The first map that this disk ever had; none before it has one.</summary>
+    /// <summary>The epoch from which on the OSD was first up with this disk: it was in no interval that began before. None as long as it never was. On disks from before
+    /// this was so, the first map they had, which is older.</summary>
     public Epoch DiskSince { get; private set; }
 
     public ClusterMap? Newest { get; private set; }
@@ -128,16 +129,23 @@ internal sealed class MapStore(IObjectStore store)
         Newest = next;
         _maps[next.Epoch] = next;
         transaction.SetOmap(CollectionId.Meta, s_maps, Key('F', next.Epoch), map.ToArray());
+        _oldestStored = _oldestStored == Epoch.None ? next.Epoch : _oldestStored;
+        return next;
+    }
+
+    /// <summary>The newest map shows this process up. What it does as a member of PGs comes after this in the store's order.</summary>
+    /// <param name="transaction">Gets what has to be written down: nothing but for a disk that is up for the first time.</param>
+    /// <param name="upFrom">Since when.</param>
+    public void NoteUp(Transaction transaction, Epoch upFrom)
+    {
         if (DiskSince == Epoch.None)
         {
-            DiskSince = next.Epoch;
-            _oldestStored = next.Epoch;
+            // Not the first map: a monitor that lags may give a new disk one from before the OSD last served with the old disk.
+            DiskSince = upFrom;
             var value = new byte[4];
-            BinaryPrimitives.WriteUInt32LittleEndian(value, next.Epoch.Value);
+            BinaryPrimitives.WriteUInt32LittleEndian(value, upFrom.Value);
             transaction.SetAttribute(CollectionId.Meta, s_maps, SinceAttribute, value);
         }
-
-        return next;
     }
 
     /// <summary>Drops stored maps from before an epoch, as far as whole maps allow.</summary>

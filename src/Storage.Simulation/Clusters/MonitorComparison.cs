@@ -10,14 +10,16 @@ internal static class MonitorComparison
     public static void Compare(SimulatedCluster cluster)
     {
         cluster.Await(
-            () => cluster.Leader is not null && cluster.Members.All(m => m.Daemon?.Map?.Epoch == cluster.NewestMap!.Epoch),
-            TimeSpan.FromSeconds(30),
-            "the monitors did not reach the same epoch");
-        cluster.Await(
             () => cluster.Leader?.Daemon?.Raft?.Configuration is { } members && members.Learners.IsEmpty
                 && members.Voters.Select(voter => voter.Value).ToHashSet().SetEquals(cluster.NewestMap!.Monitors.Select(monitor => monitor.Id)),
             TimeSpan.FromSeconds(30),
             "Raft's members did not become those of the map");
+
+        // Last: maps go on changing, for OSDs ask for things.
+        cluster.Await(
+            () => cluster.Leader is not null && cluster.Members.All(m => m.Daemon?.Map?.Epoch == cluster.NewestMap!.Epoch),
+            TimeSpan.FromSeconds(30),
+            "the monitors did not reach the same epoch");
         MonitorNode first = cluster.Members.First();
         byte[] expected = first.Daemon!.Map!.Encode();
         foreach (MonitorNode monitor in cluster.Members)
