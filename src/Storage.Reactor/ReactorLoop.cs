@@ -28,6 +28,7 @@ public sealed unsafe partial class ReactorLoop : IEventLoop, IDisposable
     private readonly ConcurrentQueue<Work> _posted = new();
     private readonly LoopSynchronizationContext _context;
     private readonly WakeUp _wakeUp;
+    private IdleLatency? _idleLatency;
     private Queue<Work> _local = new();
     private Queue<Work> _running = new();
     private readonly Queue<Work> _deferred = new();
@@ -53,6 +54,7 @@ public sealed unsafe partial class ReactorLoop : IEventLoop, IDisposable
             throw new ArgumentException($"Entries is {_options.Entries}; a power of two from 8 to 32768 is needed", nameof(options));
         }
 
+        _idleLatency = _options.IdleLatency is { } limit ? new IdleLatency(limit, _options.IdleLatencyDevice) : null;
         _ring = MakeRing();
         _wakeUp = new WakeUp(this);
         _context = new LoopSynchronizationContext(this);
@@ -68,6 +70,9 @@ public sealed unsafe partial class ReactorLoop : IEventLoop, IDisposable
 
     /// <summary>Passes took longer than <see cref="ReactorOptions.StallThreshold"/>; raised on the loop, at most every ten seconds.</summary>
     public event Action<LoopStalls>? Stalled;
+
+    /// <summary>Something is not as fast as it could be, and why; raised on the loop, each only once.</summary>
+    public event Action<string>? Warned;
 
     /// <summary>The loop that runs on this thread, or null.</summary>
     [field: ThreadStatic]
@@ -194,6 +199,7 @@ public sealed unsafe partial class ReactorLoop : IEventLoop, IDisposable
         {
             _disposed = true;
             _ring.Dispose();
+            _idleLatency?.Dispose();
             NativeMemory.Free(_refused);
             _wakeUp.Dispose();
         }
@@ -349,8 +355,28 @@ public sealed unsafe partial class ReactorLoop : IEventLoop, IDisposable
         }
 
         Statistics.Sleeps++;
-        Enter(wait: true, timeout);
+        Enter(wait: true, KeepCoresAwake(timeout));
         Volatile.Write(ref _sleeping, 0);
+    }
+
+    private TimeSpan? KeepCoresAwake(TimeSpan? timeout)
+    {
+        if (_idleLatency is null)
+        {
+            return timeout;
+        }
+
+        try
+        {
+            return _idleLatency.BeforeSleep(Now) is { } longest && !(timeout < longest) ? longest : timeout;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            _idleLatency.Dispose();
+            _idleLatency = null;
+            Warned?.Invoke($"cores may sleep deeply while requests are under way, which adds tens of microseconds to each message: {_options.IdleLatencyDevice}: {e.Message} Run the daemon as a user who may write to it, or start it with STORAGE_IDLE_LATENCY_US=off if that is as you want it");
+            return timeout;
+        }
     }
 
     private bool SpinFor(TimeSpan? timeout)
@@ -436,86 +462,4 @@ public sealed unsafe partial class ReactorLoop : IEventLoop, IDisposable
     }
 
     private sealed class Clock(ReactorLoop loop) : LoopTimeProvider(loop);
-
-    /// <summary>The event descriptor that other threads write to when the loop sleeps; always one read of it in flight.</summary>
-    private sealed class WakeUp : IoCompletion, IDisposable
-    {
-        private readonly ReactorLoop _loop;
-        private readonly ulong* _value = (ulong*)NativeMemory.AllocZeroed(8);
-        private readonly Lock _closing = new();
-        private int _fd;
-
-        public WakeUp(ReactorLoop loop)
-        {
-            _loop = loop;
-            _fd = Libc.EventFd(0, Libc.EfdCloexec);
-            if (_fd < 0)
-            {
-                throw new IoException("cannot create an eventfd", Libc.LastError);
-            }
-        }
-
-        public void Arm()
-        {
-            Sqe* sqe = _loop.Prepare(IoRing.OpRead, _fd, this, null);
-            sqe->Offset = IoRing.NoOffset;
-            sqe->Address = (ulong)_value;
-            sqe->Length = 8;
-        }
-
-        public void Signal()
-        {
-            // Only taken when the loop sleeps; keeps the descriptor from being closed, and its number reused, under a late poster.
-            lock (_closing)
-            {
-                ulong one = 1;
-                if (_fd >= 0 && Libc.Write(_fd, &one, 8) != 8)
-                {
-                    throw new IoException("cannot wake the loop", Libc.LastError);
-                }
-            }
-        }
-
-        public void Dispose()
-        {
-            lock (_closing)
-            {
-                _ = Libc.Close(_fd);
-                _fd = -1;
-            }
-
-            if (_loop._inFlight == 0 || !_loop._started) // else the kernel may still write to it
-            {
-                NativeMemory.Free(_value);
-            }
-        }
-
-        protected internal override void OnCompleted(int result, uint flags)
-        {
-            _loop.Statistics.WakeUps++;
-            if (!_loop._draining)
-            {
-                Arm();
-            }
-        }
-    }
-}
-
-/// <summary>Counters of a loop; what they cost per operation is a design statement.</summary>
-public sealed class ReactorStatistics
-{
-    /// <summary>Passes of the loop.</summary>
-    public long Passes { get; internal set; }
-
-    /// <summary>Calls of io_uring_enter, or rounds of epoll.</summary>
-    public long SystemCalls { get; internal set; }
-
-    /// <summary>Of those, calls that were ready to sleep.</summary>
-    public long Sleeps { get; internal set; }
-
-    /// <summary>Times another thread had to wake the loop.</summary>
-    public long WakeUps { get; internal set; }
-
-    /// <summary>Operations completed.</summary>
-    public long Completions { get; internal set; }
 }

@@ -20,6 +20,7 @@ public sealed record ReactorOptions
 {
     private static readonly LoopEngine s_engine = ParseEngine(Environment.GetEnvironmentVariable("STORAGE_LOOP"));
     private static readonly TimeSpan s_stallThreshold = ParseStallThreshold(Environment.GetEnvironmentVariable("STORAGE_LOOP_STALL_MS"));
+    private static readonly TimeSpan? s_idleLatency = Reactor.IdleLatency.Parse(Environment.GetEnvironmentVariable("STORAGE_IDLE_LATENCY_US"));
 
     /// <summary>What carries out the operations. Default: what the environment variable <c>STORAGE_LOOP</c> says (<c>io_uring</c> or <c>epoll</c>), else
     /// <see cref="LoopEngine.Automatic"/>.</summary>
@@ -32,6 +33,14 @@ public sealed record ReactorOptions
     /// How long an idle loop watches its rings before it sleeps. Default zero: spinning pays only with a core to spare.
     /// </summary>
     public TimeSpan Spin { get; init; }
+
+    /// <summary>While the loop is woken often (500 times a second and more), how long a core of this machine may take to come out of its sleep; null: as long as it
+    /// likes. Default: what the environment variable <c>STORAGE_IDLE_LATENCY_US</c> says, in microseconds or <c>off</c>, else 0 in virtual machines whose idle cores may poll,
+    /// and 2 µs on others. Needs the right to write to <see cref="IdleLatencyDevice"/>; without it <see cref="ReactorLoop.Warned"/> tells once, and the loop goes on.</summary>
+    public TimeSpan? IdleLatency { get; init; } = s_idleLatency;
+
+    /// <summary>The kernel's device for <see cref="IdleLatency"/>.</summary>
+    public string IdleLatencyDevice { get; init; } = "/dev/cpu_dma_latency";
 
     /// <summary>How long a pass may take before <see cref="ReactorLoop.Stalled"/> tells of it. Default: what the environment variable
     /// <c>STORAGE_LOOP_STALL_MS</c> says, in milliseconds, else 200 ms.</summary>

@@ -22,6 +22,7 @@ internal sealed class LoopThread : IDisposable
         }
 
         Loop.Failed += failed;
+        Loop.Warned += text => warning?.Invoke(text);
         Loop.Stalled += stalls => warning?.Invoke(Describe(stalls));
         _thread = Loop.RunOnThread(name);
     }
