@@ -13,7 +13,7 @@ namespace Storage.Reactor;
 /// </remarks>
 public sealed class IdleLatency : IDisposable
 {
-    /// <summary>As often a second the loop must go to sleep for the cores to be kept awake.</summary>
+    /// <summary>As often a second the loop must wait for the cores to be kept awake.</summary>
     public const int HoldRate = 500;
 
     /// <summary>Below so many a second they may sleep again.</summary>
@@ -31,7 +31,7 @@ public sealed class IdleLatency : IDisposable
     private readonly string _device;
     private SafeFileHandle? _request;
     private TimeSpan _from;
-    private int _sleeps;
+    private int _waits;
 
     /// <summary>Asks for nothing yet.</summary>
     /// <param name="limit">The longest time out of sleep, in whole microseconds; zero keeps cores polling.</param>
@@ -45,21 +45,21 @@ public sealed class IdleLatency : IDisposable
     /// <summary>The request is in force.</summary>
     public bool IsHeld { get; private set; }
 
-    /// <summary>The loop is about to sleep.</summary>
+    /// <summary>The loop has nothing to do and is about to wait, asleep or not.</summary>
     /// <param name="now">The loop's time.</param>
-    /// <returns>The longest it should sleep before it calls again; null if that does not matter.</returns>
+    /// <returns>The longest it should wait before it calls again; null if that does not matter.</returns>
     /// <exception cref="IOException">The device is not there or takes no request.</exception>
     /// <exception cref="UnauthorizedAccessException">This user may not write to the device.</exception>
-    public TimeSpan? BeforeSleep(TimeSpan now)
+    public TimeSpan? BeforeWait(TimeSpan now)
     {
-        _sleeps++;
+        _waits++;
         TimeSpan window = IsHeld ? s_untilReleased : s_untilHeld;
         TimeSpan elapsed = now - _from;
         if (elapsed >= window)
         {
-            double rate = _sleeps / elapsed.TotalSeconds;
+            double rate = _waits / elapsed.TotalSeconds;
             _from = now;
-            _sleeps = 0;
+            _waits = 0;
             elapsed = TimeSpan.Zero;
             if (IsHeld ? rate < ReleaseRate : rate >= HoldRate)
             {

@@ -340,6 +340,7 @@ public sealed unsafe partial class ReactorLoop : IEventLoop, IDisposable
             }
         }
 
+        timeout = KeepCoresAwake(timeout);
         if (_options.Spin > TimeSpan.Zero && _ring.CanSpin && SpinFor(timeout))
         {
             return;
@@ -355,7 +356,7 @@ public sealed unsafe partial class ReactorLoop : IEventLoop, IDisposable
         }
 
         Statistics.Sleeps++;
-        Enter(wait: true, KeepCoresAwake(timeout));
+        Enter(wait: true, timeout);
         Volatile.Write(ref _sleeping, 0);
     }
 
@@ -368,7 +369,7 @@ public sealed unsafe partial class ReactorLoop : IEventLoop, IDisposable
 
         try
         {
-            return _idleLatency.BeforeSleep(Now) is { } longest && !(timeout < longest) ? longest : timeout;
+            return _idleLatency.BeforeWait(Now) is { } longest && !(timeout < longest) ? longest : timeout;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

@@ -20,6 +20,7 @@ public sealed record ReactorOptions
 {
     private static readonly LoopEngine s_engine = ParseEngine(Environment.GetEnvironmentVariable("STORAGE_LOOP"));
     private static readonly TimeSpan s_stallThreshold = ParseStallThreshold(Environment.GetEnvironmentVariable("STORAGE_LOOP_STALL_MS"));
+    private static readonly TimeSpan? s_spin = ParseSpin(Environment.GetEnvironmentVariable("STORAGE_LOOP_SPIN_US"));
     private static readonly TimeSpan? s_idleLatency = Reactor.IdleLatency.Parse(Environment.GetEnvironmentVariable("STORAGE_IDLE_LATENCY_US"));
 
     /// <summary>What carries out the operations. Default: what the environment variable <c>STORAGE_LOOP</c> says (<c>io_uring</c> or <c>epoll</c>), else
@@ -30,9 +31,10 @@ public sealed record ReactorOptions
     public int Entries { get; init; } = 1024;
 
     /// <summary>
-    /// How long an idle loop watches its rings before it sleeps. Default zero: spinning pays only with a core to spare.
+    /// How long an idle loop watches its rings before it sleeps; on io_uring only. Default: what the environment variable <c>STORAGE_LOOP_SPIN_US</c> says, in
+    /// microseconds, else zero: it pays only where loops do not compete for cores.
     /// </summary>
-    public TimeSpan Spin { get; init; }
+    public TimeSpan Spin { get; init; } = s_spin ?? TimeSpan.Zero;
 
     /// <summary>While the loop is woken often (500 times a second and more), how long a core of this machine may take to come out of its sleep; null: as long as it
     /// likes. Default: what the environment variable <c>STORAGE_IDLE_LATENCY_US</c> says, in microseconds or <c>off</c>, else 0 in virtual machines whose idle cores may poll,
@@ -59,6 +61,24 @@ public sealed record ReactorOptions
         return string.IsNullOrEmpty(text) || (double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out milliseconds) && milliseconds is >= 1 and <= 1e6)
             ? TimeSpan.FromMilliseconds(milliseconds)
             : throw new NotSupportedException($"STORAGE_LOOP_STALL_MS is '{text}'; it may be a number of milliseconds from 1 to 1000000");
+    }
+
+    /// <summary>The settings of a loop that may have a core to itself: it spins, unless the environment says otherwise or there is no second core.</summary>
+    public static ReactorOptions OfLoneLoop() => new() { Spin = s_spin ?? (Environment.ProcessorCount > 1 ? TimeSpan.FromMicroseconds(60) : TimeSpan.Zero) };
+
+    /// <summary>Reads a setting.</summary>
+    /// <param name="text">A number of microseconds, or nothing for null.</param>
+    /// <exception cref="NotSupportedException">It is neither.</exception>
+    public static TimeSpan? ParseSpin(string? text)
+    {
+        if (string.IsNullOrEmpty(text))
+        {
+            return null;
+        }
+
+        return int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int microseconds) && microseconds <= 10_000
+            ? TimeSpan.FromMicroseconds(microseconds)
+            : throw new NotSupportedException($"STORAGE_LOOP_SPIN_US is '{text}'; it may be a number of microseconds from 0 to 10000");
     }
 
     private static LoopEngine ParseEngine(string? text) => text switch

@@ -13,9 +13,10 @@ internal sealed class LoopThread : IDisposable
     /// <param name="name">Name of the thread.</param>
     /// <param name="failed">Told, on the loop's thread, of the exception that ended the loop.</param>
     /// <param name="warning">Told what is worth a line in the log; may be null.</param>
-    public LoopThread(string name, Action<Exception> failed, Action<string>? warning = null)
+    /// <param name="options">Settings of the loop; null for the defaults.</param>
+    public LoopThread(string name, Action<Exception> failed, Action<string>? warning = null, ReactorOptions? options = null)
     {
-        Loop = new ReactorLoop();
+        Loop = new ReactorLoop(options);
         if (Loop.WhyNotIoUring is { } why)
         {
             warning?.Invoke($"{why}. Going on with epoll and threads for files, which costs more CPU per operation");

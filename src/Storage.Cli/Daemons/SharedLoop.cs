@@ -1,6 +1,7 @@
 using Storage.Messaging;
 using Storage.Messaging.Local;
 using Storage.Messaging.Tcp;
+using Storage.Reactor;
 
 namespace Storage.Cli.Daemons;
 
@@ -15,7 +16,7 @@ internal sealed class SharedLoop : IDisposable
     /// <param name="warning">Told what is worth a line in the log.</param>
     public SharedLoop(string name, Action<Exception> failed, Action<string> warning)
     {
-        Thread = new LoopThread(name, failed, warning);
+        Thread = new LoopThread(name, failed, warning, ReactorOptions.OfLoneLoop());
         _network = new LocalNetwork(Thread.Loop);
     }
 

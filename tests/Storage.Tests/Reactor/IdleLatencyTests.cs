@@ -18,20 +18,20 @@ public sealed class IdleLatencyTests : IDisposable
 
         // 1000 sleeps a second.
         TimeSpan now = TimeSpan.FromSeconds(5);
-        Assert.Null(idle.BeforeSleep(now));
+        Assert.Null(idle.BeforeWait(now));
         for (int i = 0; i < 10; i++)
         {
             now += TimeSpan.FromMilliseconds(1);
-            _ = idle.BeforeSleep(now);
+            _ = idle.BeforeWait(now);
         }
 
         Assert.True(idle.IsHeld);
         Assert.Equal(7, Asked());
 
         // The loop comes back though nothing wakes it, or the cores would stay awake for ever.
-        TimeSpan longest = Assert.NotNull(idle.BeforeSleep(now + TimeSpan.FromMilliseconds(1)));
+        TimeSpan longest = Assert.NotNull(idle.BeforeWait(now + TimeSpan.FromMilliseconds(1)));
         Assert.InRange(longest, TimeSpan.FromMilliseconds(1), TimeSpan.FromMilliseconds(100));
-        Assert.Null(idle.BeforeSleep(now + TimeSpan.FromMilliseconds(1) + longest));
+        Assert.Null(idle.BeforeWait(now + TimeSpan.FromMilliseconds(1) + longest));
         Assert.False(idle.IsHeld);
         Assert.Equal(-1, Asked());
     }
@@ -46,7 +46,7 @@ public sealed class IdleLatencyTests : IDisposable
         using var idle = new IdleLatency(TimeSpan.Zero, _device);
         for (int i = 0; i < sleepsPerSecond; i++)
         {
-            _ = idle.BeforeSleep(TimeSpan.FromSeconds(1 + ((double)i / sleepsPerSecond)));
+            _ = idle.BeforeWait(TimeSpan.FromSeconds(1 + ((double)i / sleepsPerSecond)));
         }
 
         Assert.Equal(held, idle.IsHeld);
@@ -60,13 +60,13 @@ public sealed class IdleLatencyTests : IDisposable
         using var idle = new IdleLatency(TimeSpan.Zero, _device);
         for (int i = 0; i <= 20; i++)
         {
-            _ = idle.BeforeSleep(TimeSpan.FromMilliseconds(1000 + i));
+            _ = idle.BeforeWait(TimeSpan.FromMilliseconds(1000 + i));
         }
 
         Assert.True(idle.IsHeld);
         for (int i = 0; i < 300; i++)
         {
-            _ = idle.BeforeSleep(TimeSpan.FromMilliseconds(1020 + (i * 1000.0 / 300)));
+            _ = idle.BeforeWait(TimeSpan.FromMilliseconds(1020 + (i * 1000.0 / 300)));
         }
 
         Assert.True(idle.IsHeld);
@@ -86,6 +86,22 @@ public sealed class IdleLatencyTests : IDisposable
     [InlineData("OFF ")]
     public void AnyOtherSettingIsRefusedByName(string text) =>
         Assert.Contains("STORAGE_IDLE_LATENCY_US", Assert.Throws<NotSupportedException>(() => IdleLatency.Parse(text)).Message, StringComparison.Ordinal);
+
+    [Theory]
+    [InlineData("-1")]
+    [InlineData("60us")]
+    [InlineData("10001")]
+    public void ASpinThatIsNoNumberOfMicrosecondsIsRefusedByName(string text) =>
+        Assert.Contains("STORAGE_LOOP_SPIN_US", Assert.Throws<NotSupportedException>(() => ReactorOptions.ParseSpin(text)).Message, StringComparison.Ordinal);
+
+    // A loop that finds its work while it watches does not sleep, and needs cores that are awake no less.
+    [Fact]
+    public void ALoopThatSpinsAsksAsWell()
+    {
+        File.WriteAllBytes(_device, []);
+        using var fixture = new LoopFixture(new ReactorOptions { Spin = TimeSpan.FromMilliseconds(2), IdleLatency = TimeSpan.FromMicroseconds(3), IdleLatencyDevice = _device });
+        Tick(fixture, () => new FileInfo(_device).Length == 4 && Asked() == 3);
+    }
 
     [Fact]
     public void OnlyVirtualMachinesPollByDefault()
