@@ -50,6 +50,7 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
             if (copies)
             {
                 CompareWithLogs(id, record);
+                NoteLost(id, record);
                 if (record.Primary?.FindGroup(id) is { IsActive: true, HasWritesInFlight: false } primary && primary.Interval == record.Newest)
                 {
                     CompareMembers(id, record, record.Primary, primary);
@@ -352,7 +353,22 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
         }
     }
 
-    // Once taken, what a delete that never was committed took is gone, until recovery has brought it back.
+    // Once taken, what a delete that never was committed took is gone, until recovery has brought it back. Noted whether or not somebody serves: the entry is
+    // gone before the next primary does.
+    private void NoteLost(PgId id, GroupRecord record)
+    {
+        foreach ((ObjectId head, (PgLogEntry entry, _)) in record.Latest)
+        {
+            foreach (OsdNode osd in cluster.Osds)
+            {
+                if (entry.Kind != LogEntryKind.Delete && MayHaveDeleted(osd, id, head, entry.Version))
+                {
+                    record.Lost[(osd.Id, head)] = entry.Version;
+                }
+            }
+        }
+    }
+
     private static bool HasLost(GroupRecord record, OsdNode osd, PgId id, ObjectId head, PgVersion version)
     {
         if (MayHaveDeleted(osd, id, head, version))
