@@ -325,6 +325,25 @@ public static class Mutations
     /// <param name="mutation">The bug.</param>
     /// <returns>True if it is the selected one.</returns>
     public static bool Active(Mutation mutation) => mutation == Selected;
+
+    /// <summary>The change made by <c>tests/mutants</c> that this process runs with; 0 for none. Set before the first core is created.</summary>
+    public static int Mutant { get; set; }
+
+    /// <summary>Set: which of those changes' places were reached is noted here, by number. Longer than the greatest number.</summary>
+    public static bool[]? Reached { get; set; }
+
+    /// <summary>Whether to behave as changed at one place; only the sources that <c>tests/mutants</c> writes ask.</summary>
+    /// <param name="number">The change.</param>
+    /// <returns>True if it is the selected one.</returns>
+    public static bool Is(int number)
+    {
+        if (Reached is { } reached)
+        {
+            reached[number] = true;
+        }
+
+        return number == Mutant;
+    }
 #else
     /// <summary>Whether to misbehave in one way; never, in this build.</summary>
     /// <param name="mutation">The bug.</param>

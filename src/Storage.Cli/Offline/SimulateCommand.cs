@@ -31,6 +31,8 @@ internal static class SimulateCommand
         var mutations = new Option<bool>("--mutations") { Description = "List the deliberate bugs: name, scenario, and the seeds within which the simulator finds it." };
         var find = new Option<string?>("--find-mutations") { Description = "Run these bugs (NAME,NAME or all), each in its scenario until a seed fails; --seeds sets the range." };
         var patience = new Option<int>("--patience") { Description = "Seconds for each of --find-mutations.", DefaultValueFactory = _ => 3600 };
+        var mutant = new Option<int>("--mutant") { Description = "Run with one of the changes that tests/mutants made.", DefaultValueFactory = _ => 0 };
+        var findMutants = new Option<string?>("--find-mutants") { Description = "Run the changes of this list (tests/mutants), each in the seeds that reach it until one fails; results go to FILE.results." };
 #endif
         return new Verb(
             "simulate",
@@ -41,7 +43,7 @@ internal static class SimulateCommand
         {
             seed, seeds, jobs, scenario, keepGoing, follow, watch, standard, requireCoverage, shrink,
 #if MUTATIONS
-            mutation, mutations, find, patience,
+            mutation, mutations, find, patience, mutant, findMutants,
 #endif
         }.Does((run, cancellation) =>
         {
@@ -59,6 +61,12 @@ internal static class SimulateCommand
             if (run.Get(mutation) is { } name)
             {
                 Mutations.Selected = FindMutation(name).Mutation;
+            }
+
+            Mutations.Mutant = run.Get(mutant);
+            if (run.Get(findMutants) is { } list)
+            {
+                return Task.FromResult(MutantRuns.Run(list, Console.Out, cancellation));
             }
 
 #endif

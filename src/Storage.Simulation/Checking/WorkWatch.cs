@@ -28,6 +28,9 @@ internal sealed class WorkWatch(SimulatedCluster cluster)
         _quietFrom = quiet > _quietFrom ? quiet : _quietFrom;
     }
 
+    /// <summary>Whether nothing has been disturbed for long, on disks that are not slow.</summary>
+    public bool IsQuiet => cluster.Loop.Now >= _quietFrom && cluster.Scenario.CommitLatency <= s_slowestDisk && cluster.Scenario.ReadLatency <= s_slowestDisk;
+
     /// <summary>Looks at all OSDs.</summary>
     /// <exception cref="SimulationFailedException">Work stands still.</exception>
     public void Check()
@@ -37,7 +40,7 @@ internal sealed class WorkWatch(SimulatedCluster cluster)
             return;
         }
 
-        bool isQuiet = cluster.Loop.Now >= _quietFrom;
+        bool isQuiet = IsQuiet;
         foreach (OsdNode osd in cluster.Osds)
         {
             long overdue = osd.OverdueWork;

@@ -63,6 +63,9 @@ internal sealed class OsdNode : SimulatedNode
     /// <summary>Background work of its process that had not ended after seconds.</summary>
     public long OverdueWork => _daemon?.OverdueWork ?? 0;
 
+    /// <summary>Lists what its process has not ended, once everything is at rest.</summary>
+    public void ListLeftovers(List<string> left) => _daemon?.ListLeftovers(left);
+
     /// <summary>The map that its process has.</summary>
     public ClusterMap? Map => _daemon?.Map;
 

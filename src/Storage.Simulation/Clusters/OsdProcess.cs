@@ -63,6 +63,9 @@ internal sealed class OsdProcess
     /// <summary>A PG that it holds, or null.</summary>
     public PlacementGroup? FindGroup(PgId group) => _daemon.FindGroup(group);
 
+    /// <summary>Lists what it has not ended, once everything is at rest.</summary>
+    public void ListLeftovers(List<string> left) => _daemon.ListLeftovers(left);
+
     /// <summary>Background work of this life that had not ended after seconds.</summary>
     public long OverdueWork => _daemon.OverdueWork;
 

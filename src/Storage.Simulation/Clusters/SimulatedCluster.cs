@@ -211,6 +211,9 @@ internal sealed class SimulatedCluster
     /// <param name="length">How long it lasts at most.</param>
     public void Disturb(TimeSpan length) => _workWatch.Disturb(length);
 
+    /// <summary>Nothing has disturbed OSDs, disks and network for long, and the disks are not slow.</summary>
+    public bool IsQuiet => _workWatch.IsQuiet;
+
     /// <summary>Looks at the whole cluster between events.</summary>
     /// <exception cref="SimulationFailedException">Something is as it must never be.</exception>
     public void CheckInvariants()

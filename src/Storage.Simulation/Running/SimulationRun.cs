@@ -2,6 +2,7 @@ using System.Globalization;
 using Storage.Cluster;
 using Storage.Messaging;
 using Storage.Rpc.Admin;
+using Storage.Simulation.Checking;
 using Storage.Simulation.Clusters;
 using Storage.Simulation.Faults;
 using Storage.Simulation.Histories;
@@ -29,6 +30,7 @@ public sealed class SimulationRun
     private bool _isGone;
     private readonly string? _watched;
     private GroupFollower? _groupFollower;
+    private QuietWatch? _quietWatch;
     private Exception? _broken;
 
     /// <summary>Creates a run.</summary>
@@ -61,6 +63,7 @@ public sealed class SimulationRun
         {
             cluster.Form();
             stage = "working under faults";
+            _quietWatch = cluster.Osds.Length > 0 ? new QuietWatch(cluster, _history) : null;
             if (cluster.Osds.Length > 0)
             {
                 Work(cluster, plan);
@@ -409,6 +412,8 @@ public sealed class SimulationRun
             RunFor(cluster, TimeSpan.FromSeconds(2));
             CopyComparison.Compare(cluster);
             SnapshotCheck.Check(cluster, _history);
+            AwaitAll(cluster, [_reader!.Do(() => RestCheck.CheckListingAsync(cluster, _reader.Client!))], TimeSpan.FromSeconds(30), "a listing without an answer");
+            RestCheck.Check(cluster);
         }
 
         if (cluster.Crashes == 0)
@@ -501,6 +506,7 @@ public sealed class SimulationRun
     {
         _groupFollower?.Look();
         cluster.CheckInvariants();
+        _quietWatch?.Check();
         if (_broken is not null)
         {
             throw new SimulationFailedException($"a client or the operator failed: {_broken}", _broken);
