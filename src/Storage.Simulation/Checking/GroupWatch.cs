@@ -330,7 +330,6 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
     // that is not committed yet takes the object off disks.
     private void CheckRedundancy(PgId id, GroupRecord record, PoolInfo pool)
     {
-        var collection = new CollectionId(id);
         foreach ((ObjectId head, (PgLogEntry entry, int least)) in record.Latest)
         {
             if (entry.Kind == LogEntryKind.Delete)
@@ -341,7 +340,7 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
             int copies = 0;
             foreach (OsdNode osd in cluster.Osds)
             {
-                PgVersion has = osd.VersionOf(collection, head);
+                PgVersion has = NewestOn(osd, id, head);
                 copies += has >= entry.Version || (has == PgVersion.Zero && HasLost(record, osd, id, head, entry.Version)) ? 1 : 0;
             }
 
@@ -351,6 +350,19 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
                 throw Broken(id, $"{head} was committed at {entry.Version}, and {copies} disks have it");
             }
         }
+    }
+
+    // A disk that nobody runs may hold the object where it was before the PG was split off.
+    private PgVersion NewestOn(OsdNode osd, PgId id, ObjectId head)
+    {
+        PgVersion newest = osd.VersionOf(new CollectionId(id), head);
+        for (int count = 1; count < _pgCount && newest == PgVersion.Zero; count++)
+        {
+            uint ancestor = PgSplit.AncestorOf(id.Seed, count);
+            newest = ancestor == id.Seed ? newest : osd.VersionOf(new CollectionId(new PgId(id.Pool, ancestor)), head);
+        }
+
+        return newest;
     }
 
     // Once taken, what a delete that never was committed took is gone, until recovery has brought it back. Noted whether or not somebody serves: the entry is
