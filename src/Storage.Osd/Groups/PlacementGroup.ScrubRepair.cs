@@ -33,9 +33,12 @@ internal sealed partial class PlacementGroup
         var copies = new List<(OsdId Osd, ScrubMap Map)>(scrub.Maps.Count);
         foreach ((OsdId osd, ScrubMap map) in scrub.Maps)
         {
-            map.Entries.RemoveAll(entry => !scrub.InRange(entry.Object) || IsMissedByAnyone(entry.Object));
+            map.Entries.RemoveAll(entry => !scrub.InRange(entry.Object));
+            scrub.Uncertain += map.Entries.RemoveAll(entry => IsMissedByAnyone(entry.Object)); // not compared, and so not counted
             copies.Add((osd, map));
         }
+
+        scrub.Uncertain += _missing.Keys.Count(scrub.InRange);
 
         var expected = new SortedDictionary<ObjectId, PgVersion>();
         foreach (PgLogEntry entry in _log.Entries)
