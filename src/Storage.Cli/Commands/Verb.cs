@@ -58,7 +58,8 @@ internal sealed class Verb : Command
         RpcException rpc => rpc.Status.Message.Length > 0 ? rpc.Status.Message : rpc.Code.ToString(),
         ArgumentException { ParamName: { } parameter } => e.Message.Replace($" (Parameter '{parameter}')", "", StringComparison.Ordinal), // which means nothing to a user
         ObjectOperationException or IOException or UnauthorizedAccessException or ArgumentException or InvalidOperationException
-            or FormatException or MalformedDataException or TimeoutException => e.Message,
+            or FormatException or MalformedDataException or TimeoutException or NotSupportedException => e.Message,
+        TypeInitializationException { InnerException: { } inner } => Describe(inner), // settings from the environment are read once per process
         _ => null,
     };
 }
