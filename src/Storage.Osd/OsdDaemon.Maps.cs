@@ -179,18 +179,17 @@ public sealed partial class OsdDaemon
 
     private void ApplyMaps(ClusterMap? before)
     {
-        // Before anything that rests on these maps: the store keeps what was submitted in order.
-        SubmitMaps();
-        TrimMaps();
         bool wasUp = IsUp;
         OsdInfo? self = Map!.FindOsd(Id);
         IsUp = self is { IsUp: true } && self.Instance == _options.Instance && self.UpFrom > _livesAfter;
         if (IsUp)
         {
             _maps.NoteUp(_mapTransaction, self!.UpFrom);
-            SubmitMaps();
         }
 
+        // Before anything that rests on these maps: the store keeps what was submitted in order.
+        SubmitMaps();
+        TrimMaps();
         UpdatePeers();
         ApplyWorkSettings();
         ApplyRecoverySettings();

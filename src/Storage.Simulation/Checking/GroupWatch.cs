@@ -341,7 +341,7 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
             foreach (OsdNode osd in cluster.Osds)
             {
                 PgVersion has = NewestOn(osd, id, head);
-                copies += has >= entry.Version || (has == PgVersion.Zero && HasLost(record, osd, id, head, entry.Version)) ? 1 : 0;
+                copies += has >= entry.Version || (has == PgVersion.Zero && HasLost(record, osd, head, entry.Version)) ? 1 : 0;
             }
 
             // Destroyed disks took theirs along.
@@ -371,9 +371,14 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
     {
         foreach ((ObjectId head, (PgLogEntry entry, _)) in record.Latest)
         {
+            if (entry.Kind == LogEntryKind.Delete)
+            {
+                continue;
+            }
+
             foreach (OsdNode osd in cluster.Osds)
             {
-                if (entry.Kind != LogEntryKind.Delete && MayHaveDeleted(osd, id, head, entry.Version))
+                if (MayHaveDeleted(osd, id, head, entry.Version))
                 {
                     record.Lost[(osd.Id, head)] = entry.Version;
                 }
@@ -381,15 +386,8 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
         }
     }
 
-    private static bool HasLost(GroupRecord record, OsdNode osd, PgId id, ObjectId head, PgVersion version)
-    {
-        if (MayHaveDeleted(osd, id, head, version))
-        {
-            record.Lost[(osd.Id, head)] = version;
-        }
-
-        return record.Lost.TryGetValue((osd.Id, head), out PgVersion lost) && lost == version;
-    }
+    private static bool HasLost(GroupRecord record, OsdNode osd, ObjectId head, PgVersion version) =>
+        record.Lost.TryGetValue((osd.Id, head), out PgVersion lost) && lost == version;
 
     // A disk may have taken a delete that never was committed: then it has lost what it overwrote, as a broken one would. Of one that nobody runs it is
     // only known that it took more.
