@@ -60,6 +60,11 @@ public sealed class ObjectId : IEquatable<ObjectId>, IComparable<ObjectId>
             return 1;
         }
 
+        if (ReferenceEquals(this, other))
+        {
+            return 0; // the same few ids are looked up again and again
+        }
+
         int order = SortHash.CompareTo(other.SortHash);
         if (order == 0)
         {
@@ -101,12 +106,28 @@ public sealed class ObjectId : IEquatable<ObjectId>, IComparable<ObjectId>
         uint hash = reader.ReadUInt32();
         ulong snapshot = reader.ReadUInt64();
         ReadOnlySpan<byte> name = reader.ReadBytes();
+        CheckName(name);
+        return Intern(name, hash, snapshot);
+    }
+
+    /// <summary>Reads over an id.</summary>
+    /// <param name="reader">Where from.</param>
+    /// <returns>Its hash.</returns>
+    /// <exception cref="MalformedDataException">The bytes are no id, or the name is too long.</exception>
+    public static uint Skim(ref WireReader reader)
+    {
+        uint hash = reader.ReadUInt32();
+        reader.ReadUInt64();
+        CheckName(reader.ReadBytes());
+        return hash;
+    }
+
+    private static void CheckName(ReadOnlySpan<byte> name)
+    {
         if (name.Length > LongestName)
         {
             throw new MalformedDataException($"object name of {name.Length} bytes; the limit is {LongestName}");
         }
-
-        return Intern(name, hash, snapshot);
     }
 
     /// <summary>The id of these values: an equal one met lately on this thread, else a new one.</summary>

@@ -261,10 +261,12 @@ public sealed partial class RaftNode
         }
 
         Invariant.Holds(_configurations[^1].Index <= _log.LastIndex);
-        for (ulong index = _log.BaseIndex + 1; index <= _log.LastIndex; index++)
+        for (ulong index = Math.Max(_log.InOrderTo, _log.BaseIndex) + 1; index <= _log.LastIndex; index++)
         {
             Invariant.Holds(_log.TryGetTerm(index - 1, out ulong before) && before <= _log[index].Term);
         }
+
+        _log.InOrderTo = _log.LastIndex;
 
         foreach (Progress progress in _progress.Values)
         {

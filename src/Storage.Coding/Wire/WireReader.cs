@@ -26,7 +26,17 @@ public ref struct WireReader
     /// <summary>Reads one byte.</summary>
     /// <returns>The value.</returns>
     /// <exception cref="MalformedDataException">Fewer bytes are left than asked for (as for every method here).</exception>
-    public byte ReadByte() => ReadRaw(1)[0];
+    public byte ReadByte()
+    {
+        int at = _position;
+        if ((uint)at >= (uint)_data.Length)
+        {
+            TooShort(1);
+        }
+
+        _position = at + 1;
+        return _data[at];
+    }
 
     /// <summary>Reads a byte that must be 0 or 1.</summary>
     /// <returns>The value.</returns>
@@ -35,7 +45,7 @@ public ref struct WireReader
         byte value = ReadByte();
         if (value > 1)
         {
-            Malformed($"byte {_position - 1} is {value} where a boolean (0 or 1) belongs");
+            WrongBoolean(value);
         }
 
         return value == 1;
@@ -68,7 +78,7 @@ public ref struct WireReader
     {
         if ((uint)count > (uint)Remaining)
         {
-            Malformed($"{count} bytes wanted at offset {_position}, {Remaining} left");
+            TooShort(count); // the text is made elsewhere, so that this is small enough to be put into its callers
         }
 
         ReadOnlySpan<byte> value = _data.Slice(_position, count);
@@ -92,7 +102,7 @@ public ref struct WireReader
         int count = ReadInt32();
         if (count < 0 || count > Remaining / minimumSize)
         {
-            Malformed($"{count} elements announced at offset {_position - 4}, room for {Remaining / minimumSize}");
+            WrongCount(count, minimumSize);
         }
 
         return count;
@@ -107,7 +117,7 @@ public ref struct WireReader
         byte version = ReadByte();
         if (version == 0 || version > newest)
         {
-            Malformed($"{what} has format version {version}; this build knows 1 to {newest}");
+            WrongVersion(version, newest, what);
         }
 
         return version;
@@ -121,6 +131,20 @@ public ref struct WireReader
             Malformed($"{Remaining} bytes too many at offset {_position}");
         }
     }
+
+    [DoesNotReturn]
+    private readonly void TooShort(int count) => Malformed($"{count} bytes wanted at offset {_position}, {Remaining} left");
+
+    [DoesNotReturn]
+    private readonly void WrongBoolean(byte value) => Malformed($"byte {_position - 1} is {value} where a boolean (0 or 1) belongs");
+
+    [DoesNotReturn]
+    private readonly void WrongCount(int count, int minimumSize) =>
+        Malformed($"{count} elements announced at offset {_position - 4}, room for {Remaining / minimumSize}");
+
+    [DoesNotReturn]
+    private static void WrongVersion(byte version, byte newest, string what) =>
+        Malformed($"{what} has format version {version}; this build knows 1 to {newest}");
 
     [DoesNotReturn]
     private static void Malformed(string message) => throw new MalformedDataException(message);

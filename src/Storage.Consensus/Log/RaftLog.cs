@@ -38,6 +38,9 @@ internal sealed class RaftLog
     /// <summary>Entries up to here are durable on this node. BaseIndex &lt;= StableIndex &lt;= LastIndex.</summary>
     public ulong StableIndex { get; private set; }
 
+    /// <summary>Entries up to here, from the base on, were found in order of terms by whoever checks; entries never change, so this stands until some are cut off.</summary>
+    public ulong InOrderTo { get; set; }
+
     public ulong LastIndex => BaseIndex + (ulong)_entries.Count;
 
     public ulong LastTerm => _entries.Count == 0 ? BaseTerm : _entries[^1].Term;
@@ -97,6 +100,7 @@ internal sealed class RaftLog
         {
             CollectionsMarshal.AsSpan(_entries)[keep..].Clear();
             _entries.RemoveRange(keep, _entries.Count - keep);
+            InOrderTo = Math.Min(InOrderTo, LastIndex);
         }
 
         StableIndex = Math.Min(StableIndex, LastIndex);
@@ -158,5 +162,6 @@ internal sealed class RaftLog
         BaseIndex = basePosition.Index;
         BaseTerm = basePosition.Term;
         StableIndex = BaseIndex;
+        InOrderTo = BaseIndex;
     }
 }

@@ -48,6 +48,9 @@ public sealed class MemoryDisk
 
     /// <summary>Changes of all collections so far: two that were made one after the other under the same name differ in it.</summary>
     internal long Changes { get; set; }
+
+    /// <summary>How often a block was damaged in place.</summary>
+    internal int Damages { get; set; }
 }
 
 internal sealed class MemoryCollection
@@ -89,7 +92,26 @@ internal sealed class MemoryObject
         }
     }
 
+    /// <summary>The last hash that was computed over it, and what it was computed of: the same as long as none of that changes.</summary>
+    public HashedState Hashed { get; set; }
+
+    /// <summary>What an object is now, without looking into its blocks.</summary>
+    /// <param name="damages">How often a block of its disk was damaged.</param>
+    public HashedState StateNow(int damages) =>
+        new(Size, Blocks, Blocks.Changes, Attributes, Attributes.Changes, Omap, Omap.Changes, damages, false, 0);
+
     public MemoryObject Copy() => new() { Size = Size, Blocks = Blocks.Copy(), Attributes = Attributes.Copy(), Omap = Omap.Copy() };
+}
+
+/// <summary>What a hash was computed of, and what came of it.</summary>
+internal readonly record struct HashedState(
+    long Size, object? Blocks, int BlockChanges, object? Attributes, int AttributeChanges, object? Omap, int OmapChanges, int Damages, bool IsWhole, ulong Hash)
+{
+    /// <summary>Whether both are of the same content, whatever came of it.</summary>
+    public bool IsOf(in HashedState other) =>
+        Size == other.Size && ReferenceEquals(Blocks, other.Blocks) && BlockChanges == other.BlockChanges
+        && ReferenceEquals(Attributes, other.Attributes) && AttributeChanges == other.AttributeChanges
+        && ReferenceEquals(Omap, other.Omap) && OmapChanges == other.OmapChanges && Damages == other.Damages;
 }
 
 /// <summary>One block of data; never changed once stored, except by an injected fault.</summary>

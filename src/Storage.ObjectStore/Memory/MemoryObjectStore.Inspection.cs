@@ -24,6 +24,19 @@ public sealed partial class MemoryObjectStore
             return false;
         }
 
+        HashedState state = found.StateNow(_disk.Damages);
+        if (!found.Hashed.IsOf(in state))
+        {
+            bool isWhole = TryHash(found, out hash);
+            found.Hashed = state with { IsWhole = isWhole, Hash = hash };
+        }
+
+        hash = found.Hashed.Hash;
+        return found.Hashed.IsWhole;
+    }
+
+    private static bool TryHash(MemoryObject found, out ulong hash)
+    {
         hash = (ulong)found.Size;
         for (int i = 0; i < found.Blocks.Count; i++)
         {

@@ -165,6 +165,7 @@ public sealed partial class MemoryObjectStore : IObjectStore, IStoreView
         }
 
         block.Spoil((int)(offset % StoreLimits.BlockSize), damage);
+        _disk.Damages++;
         for (int i = 0; i < _disk.Collections.Count; i++)
         {
             _disk.Collections.ValueAt(i).Changes = ++_disk.Changes; // clones elsewhere may share the block

@@ -12,6 +12,9 @@ internal sealed class SortedMap<TKey, TValue, TOrder>
 
     public int Count => _keys.Count;
 
+    /// <summary>Grows whenever a key or value is set or taken out.</summary>
+    public int Changes { get; private set; }
+
     public TKey KeyAt(int index) => _keys[index];
 
     public TValue ValueAt(int index) => _values[index];
@@ -57,6 +60,7 @@ internal sealed class SortedMap<TKey, TValue, TOrder>
 
     public void Set(TKey key, TValue value)
     {
+        Changes++;
         int index = LowerBound(key);
         if (index < _keys.Count && default(TOrder).Compare(_keys[index], key) == 0)
         {
@@ -73,6 +77,7 @@ internal sealed class SortedMap<TKey, TValue, TOrder>
         int index = LowerBound(key);
         if (index < _keys.Count && default(TOrder).Compare(_keys[index], key) == 0)
         {
+            Changes++;
             _keys.RemoveAt(index);
             _values.RemoveAt(index);
         }

@@ -61,19 +61,25 @@ internal sealed class PackedEntries : IReadOnlyList<PgLogEntry>
     {
         _packing.Clear();
         entry.Encode(_packing);
-        int length = _packing.Length;
+        Add(_packing.WrittenSpan, new PgLogEntry.Outline(entry.Version, entry.Operation, entry.Object.Hash));
+    }
+
+    /// <summary>Adds an entry as <see cref="PgLogEntry.Encode"/> wrote it.</summary>
+    public void Add(ReadOnlySpan<byte> packed, in PgLogEntry.Outline outline)
+    {
+        int length = packed.Length;
         if (_chunks.Count == 0 || _chunks[^1].Length - _used < length)
         {
             _chunks.Add(length > ChunkBytes ? new byte[length] : _spare.TryPop(out byte[]? chunk) ? chunk : new byte[ChunkBytes]);
             _used = 0;
         }
 
-        _packing.WrittenSpan.CopyTo(_chunks[^1].AsSpan(_used));
+        packed.CopyTo(_chunks[^1].AsSpan(_used));
         _places.Add(new Place
         {
-            Version = entry.Version,
-            Operation = entry.Operation,
-            Hash = entry.Object.Hash,
+            Version = outline.Version,
+            Operation = outline.Operation,
+            Hash = outline.Hash,
             Chunk = _firstChunk + _chunks.Count - 1,
             Start = _used,
             Length = length,

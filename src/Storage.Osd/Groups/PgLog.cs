@@ -97,16 +97,61 @@ internal readonly record struct PgLogEntry(PgVersion Version, PgVersion Prior, O
         for (int i = 0; i < count; i++)
         {
             clones[i] = new CloneEffect(reader.ReadUInt64(), (LogEntryKind)reader.ReadByte(), reader.ReadPgVersion());
-            if (clones[i].Kind is not (LogEntryKind.Modify or LogEntryKind.Delete) || clones[i].Snapshot is 0 or > SnapshotIntervals.LargestId)
-            {
-                throw new MalformedDataException($"log entry {version} does {(byte)clones[i].Kind} to clone {clones[i].Snapshot}");
-            }
+            CheckClone(version, clones[i].Snapshot, clones[i].Kind);
         }
 
         TouchedRange touched = format == VersionWithoutTouched ? TouchedRange.Everything : new TouchedRange(reader.ReadInt64(), reader.ReadInt64());
         return kind is LogEntryKind.Modify or LogEntryKind.Delete or LogEntryKind.Elsewhere
             ? new PgLogEntry(version, prior, id, kind, operation, reply.IsEmpty ? [] : reply.ToArray(), clones) { IsLost = (what & LostBit) != 0, Touched = touched }
             : throw new MalformedDataException($"log entry {version} of unknown kind {(byte)kind}");
+    }
+
+    /// <summary>What a log wants to know of an entry that it keeps as it is written.</summary>
+    internal readonly record struct Outline(PgVersion Version, OperationId Operation, uint Hash);
+
+    /// <summary>Reads over an entry of the present format; checks as much as <see cref="Decode"/> and makes nothing.</summary>
+    /// <returns>False, with nothing read, if it is of an older format.</returns>
+    /// <exception cref="MalformedDataException">The bytes are no log entry.</exception>
+    public static bool TrySkim(ref WireReader reader, out Outline outline)
+    {
+        WireReader from = reader;
+        if (from.ReadByte() != FormatVersion)
+        {
+            outline = default;
+            return false;
+        }
+
+        PgVersion version = from.ReadPgVersion();
+        from.ReadRaw(12);
+        var kind = (LogEntryKind)(from.ReadByte() & ~LostBit);
+        var operation = new OperationId(from.ReadUInt64(), from.ReadUInt64());
+        uint hash = ObjectId.Skim(ref from);
+        from.ReadBytes();
+        for (int i = from.ReadCount(21); i > 0; i--)
+        {
+            ulong snapshot = from.ReadUInt64();
+            var effect = (LogEntryKind)from.ReadByte();
+            from.ReadRaw(12);
+            CheckClone(version, snapshot, effect);
+        }
+
+        from.ReadRaw(16);
+        if (kind is not (LogEntryKind.Modify or LogEntryKind.Delete or LogEntryKind.Elsewhere))
+        {
+            throw new MalformedDataException($"log entry {version} of unknown kind {(byte)kind}");
+        }
+
+        outline = new Outline(version, operation, hash);
+        reader = from;
+        return true;
+    }
+
+    private static void CheckClone(PgVersion version, ulong snapshot, LogEntryKind kind)
+    {
+        if (kind is not (LogEntryKind.Modify or LogEntryKind.Delete) || snapshot is 0 or > SnapshotIntervals.LargestId)
+        {
+            throw new MalformedDataException($"log entry {version} does {(byte)kind} to clone {snapshot}");
+        }
     }
 }
 
@@ -184,6 +229,9 @@ internal sealed class PgLog
 
     public int Count => _entries.Count;
 
+    /// <summary>How often entries were taken out at the end, or all: while it stays the same, entries of a version are what they were.</summary>
+    public long Cuts { get; private set; }
+
     /// <summary>Version of the newest entry, of which there must be one.</summary>
     public PgVersion Newest => _entries.VersionAt(_entries.Count - 1);
 
@@ -215,6 +263,19 @@ internal sealed class PgLog
         if (entry.IsClients)
         {
             _operations.Set(entry.Operation, entry.Version);
+        }
+    }
+
+    /// <summary>Adds an entry as it is written.</summary>
+    /// <param name="packed">What <see cref="PgLogEntry.Encode"/> wrote.</param>
+    /// <param name="outline">What it says.</param>
+    public void AddPacked(ReadOnlySpan<byte> packed, in PgLogEntry.Outline outline)
+    {
+        Invariant.Holds(_entries.Count == 0 || outline.Version > Newest, "a log entry is not newer than the one before it");
+        _entries.Add(packed, in outline);
+        if (outline.Operation.Sequence != 0)
+        {
+            _operations.Set(outline.Operation, outline.Version);
         }
     }
 
@@ -310,6 +371,7 @@ internal sealed class PgLog
     public List<PgLogEntry> RemoveAfter(PgVersion version)
     {
         List<PgLogEntry> removed = From(IndexAfter(version));
+        Cuts++;
         _entries.RemoveLast(removed.Count);
         foreach (PgLogEntry entry in removed)
         {
@@ -343,6 +405,7 @@ internal sealed class PgLog
 
     public void Clear()
     {
+        Cuts++;
         _entries.Clear();
         _operations.Clear();
         _duplicates.Clear();

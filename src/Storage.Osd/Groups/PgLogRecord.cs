@@ -70,7 +70,7 @@ internal static class PgLogRecord
         }
 
         reader.ReadRaw(28);
-        return PgLogEntry.Decode(ref reader).Version;
+        return PgLogEntry.TrySkim(ref reader, out PgLogEntry.Outline outline) ? outline.Version : PgLogEntry.Decode(ref reader).Version;
     }
 
     private static PgLogRecordKind ReadKind(ref WireReader reader)
@@ -125,6 +125,14 @@ internal static class PgLogRecord
         {
             case PgLogRecordKind.Entry:
                 after = (reader.ReadPgVersion(), reader.ReadInt64(), reader.ReadInt64());
+                int start = reader.Position;
+                if (PgLogEntry.TrySkim(ref reader, out PgLogEntry.Outline outline))
+                {
+                    log.AddPacked(record[start..reader.Position], in outline);
+                    version = outline.Version;
+                    break;
+                }
+
                 PgLogEntry entry = PgLogEntry.Decode(ref reader);
                 log.Add(in entry);
                 version = entry.Version;

@@ -69,13 +69,13 @@ internal sealed partial class PlacementGroup
     /// <summary>Version of this copy of an object, Zero if there is none.</summary>
     public PgVersion VersionOf(ObjectId id) => LocalVersion(id);
 
-    /// <summary>The objects here that clients know, without snapshots.</summary>
-    public List<ObjectId> ListHeads()
+    /// <summary>Lists the objects here that clients know, without snapshots, in order.</summary>
+    /// <param name="heads">Emptied and filled.</param>
+    public void ListHeads(List<ObjectId> heads)
     {
-        var heads = new List<ObjectId>();
+        heads.Clear();
         _host.Store.ListObjects(_collection, null, int.MaxValue, heads);
-        heads.RemoveAll(id => id == MetaObject || id.Snapshot != ObjectId.NoSnapshot);
-        return heads;
+        heads.RemoveAll(static id => id == MetaObject || id.Snapshot != ObjectId.NoSnapshot);
     }
 
     /// <summary>Compares what this copy has in memory with what it wrote down, and its objects with its log.</summary>
@@ -142,7 +142,11 @@ internal sealed partial class PlacementGroup
     private readonly List<ReadOnlyMemory<byte>> _mirrored = [];
     private (PgVersion Tail, long Objects, long Bytes) _mirrorAfter;
     private (Epoch Interval, Epoch Started, int PgCount, bool IsComplete, long First) _mirroredIn;
-    private readonly Dictionary<ObjectId, (PgVersion Should, PgLogEntry Entry)> _latest = [];
+    private readonly List<ObjectId> _heads = [];
+    private readonly Dictionary<ObjectId, (PgVersion Should, PgVersion Version, LogEntryKind Kind)> _latest = [];
+    private PgVersion _latestFrom;
+    private PgVersion _latestTo;
+    private long _latestCuts;
     private long _mirroredTo;
     private PgVersion _duplicatesComparedTo;
 
@@ -224,50 +228,87 @@ internal sealed partial class PlacementGroup
 
     private string? CompareObjects()
     {
-        Dictionary<ObjectId, (PgVersion Should, PgLogEntry Entry)> latest = _latest;
-        latest.Clear();
-        foreach (PgLogEntry entry in _log.Entries)
+        if (_log.Count > 0)
         {
-            if (entry.Kind == LogEntryKind.Elsewhere)
-            {
-                continue;
-            }
+            LearnLatest();
+        }
+        else
+        {
+            _latest.Clear();
+            _latestTo = PgVersion.Zero;
+        }
 
-            latest[entry.Object] = (entry.Kind == LogEntryKind.Delete ? PgVersion.Zero : entry.Version, entry);
-            foreach (CloneEffect effect in entry.Clones)
+        for (int i = 0; i < _log.Count; i++)
+        {
+            if (!IsRecognised(_log.Entries.OperationAt(i)))
             {
-                latest[entry.Object.WithSnapshot(effect.Snapshot)] = (effect.Kind == LogEntryKind.Delete ? PgVersion.Zero : entry.Version, entry);
-            }
-
-            if (!IsRecognised(entry.Operation))
-            {
-                return $"operation {entry.Operation} of {entry.Version} would not be recognised";
+                return $"operation {_log.Entries.OperationAt(i)} of {_log.Entries.VersionAt(i)} would not be recognised";
             }
         }
 
-        foreach ((ObjectId id, (PgVersion should, PgLogEntry entry)) in latest)
+        foreach ((ObjectId id, (PgVersion should, PgVersion version, LogEntryKind kind)) in _latest)
         {
             if (_missing.TryGetValue(id, out PgVersion need))
             {
                 if (need != should)
                 {
-                    return $"{id} is missing at {need}; the log says {entry.Kind} {entry.Version}";
+                    return $"{id} is missing at {need}; the log says {kind} {version}";
                 }
             }
             else if (_info.Covers(id) && LocalVersion(id) != should)
             {
-                return $"{id} is here at {LocalVersion(id)}, not missing; the log says {entry.Kind} {entry.Version}";
+                return $"{id} is here at {LocalVersion(id)}, not missing; the log says {kind} {version}";
             }
         }
 
-        foreach (ObjectId id in ListHeads())
+        ListHeads(_heads);
+        foreach (ObjectId id in _heads)
         {
-            if (_info.Covers(id) && !_missing.ContainsKey(id) && !latest.ContainsKey(id) && LocalVersion(id) > _info.LogTail)
+            if (_info.Covers(id) && !_missing.ContainsKey(id) && !_latest.ContainsKey(id) && LocalVersion(id) > _info.LogTail)
             {
                 return $"{id} is here at {LocalVersion(id)}, which is not in the log {_info.LogTail}..{_info.LastUpdate}";
             }
         }
 
         return null;
+    }
+
+    // What the log says last of each object: of what came since the last look, as long as the log only grew at its end and lost at its beginning.
+    private void LearnLatest()
+    {
+        PgVersion first = _log.Entries.VersionAt(0);
+        if (_log.Cuts != _latestCuts || _latestTo < first)
+        {
+            _latest.Clear();
+            _latestTo = PgVersion.Zero;
+            _latestCuts = _log.Cuts;
+        }
+        else if (first != _latestFrom)
+        {
+            foreach ((ObjectId id, (_, PgVersion version, _)) in _latest)
+            {
+                if (version < first)
+                {
+                    _latest.Remove(id); // which a dictionary allows while it is gone through
+                }
+            }
+        }
+
+        _latestFrom = first;
+        for (int i = _log.IndexAfter(_latestTo); i < _log.Count; i++)
+        {
+            PgLogEntry entry = _log.Entries[i];
+            _latestTo = entry.Version;
+            if (entry.Kind == LogEntryKind.Elsewhere)
+            {
+                continue;
+            }
+
+            _latest[entry.Object] = (entry.Kind == LogEntryKind.Delete ? PgVersion.Zero : entry.Version, entry.Version, entry.Kind);
+            foreach (CloneEffect effect in entry.Clones)
+            {
+                _latest[entry.Object.WithSnapshot(effect.Snapshot)] = (effect.Kind == LogEntryKind.Delete ? PgVersion.Zero : entry.Version, entry.Version, entry.Kind);
+            }
+        }
     }
 }

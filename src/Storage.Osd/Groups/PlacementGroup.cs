@@ -388,7 +388,11 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
         Invariant.Holds(_log.Count == 0 || _log.Entries.VersionAt(0) > _info.LogTail, "a PG's log has entries from before its tail");
         Invariant.Holds(_info.LastEpochStarted <= _history.SameIntervalSince || _history.IntervalUncertain, "a copy was started in an interval that has not begun");
         Invariant.Holds(_phase == GroupPhase.Replica || IsPrimary, "an OSD that is not a PG's primary does a primary's work");
-        Invariant.Holds(_history.Past.TrueForAll(interval => interval.Last >= _history.LastEpochClean), "a PG remembers intervals that ended before it was last clean");
+        foreach (PastInterval interval in _history.Past)
+        {
+            Invariant.Holds(interval.Last >= _history.LastEpochClean, "a PG remembers intervals that ended before it was last clean");
+        }
+
         foreach ((ObjectId id, _) in _missing)
         {
             Invariant.Holds(_info.Covers(id), "an object counts as missing that backfill has not reached");

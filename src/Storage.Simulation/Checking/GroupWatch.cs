@@ -18,6 +18,8 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
 
     private readonly SortedDictionary<PgId, GroupRecord> _groups = [];
     private readonly Dictionary<OperationId, PgVersion> _carriedOut = [];
+    private readonly List<ObjectId> _heads = [];
+    private readonly List<ObjectId> _otherHeads = [];
     private TimeSpan _copiesAt;
     private int _pgCount;
 
@@ -283,7 +285,7 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
     }
 
     // A member against its primary, while no write is under way.
-    private static void CompareMember(PgId id, OsdNode first, PlacementGroup primary, OsdNode osd, PlacementGroup group, PeerState peer)
+    private void CompareMember(PgId id, OsdNode first, PlacementGroup primary, OsdNode osd, PlacementGroup group, PeerState peer)
     {
         // With fewer members than min_size nothing is written, and the interval does not count as started.
         if (primary.Acting.Length >= primary.MinSize && osd.Durable.Of(id).LastEpochStarted < primary.Interval)
@@ -305,23 +307,44 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
         }
 
         var collection = new CollectionId(id);
-        var heads = primary.ListHeads();
-        heads.AddRange(group.ListHeads());
-        foreach (ObjectId head in heads)
+        primary.ListHeads(_heads);
+        foreach (ObjectId head in _heads)
+        {
+            CompareHead(head);
+        }
+
+        // Both lists are in order: what stands in the first one has been compared.
+        group.ListHeads(_otherHeads);
+        int at = 0;
+        foreach (ObjectId head in _otherHeads)
+        {
+            while (at < _heads.Count && _heads[at].CompareTo(head) < 0)
+            {
+                at++;
+            }
+
+            if (at == _heads.Count || !_heads[at].Equals(head))
+            {
+                CompareHead(head);
+            }
+        }
+
+        void CompareHead(ObjectId head)
         {
             if (!group.Info.Covers(head) || !peer.Info.Covers(head) || primary.Missing.ContainsKey(head) || group.Missing.ContainsKey(head) || peer.Missing.ContainsKey(head))
             {
-                continue;
+                return;
             }
 
-            if (primary.VersionOf(head) != group.VersionOf(head))
+            PgVersion mine = primary.VersionOf(head), other = group.VersionOf(head);
+            if (mine != other)
             {
-                throw Broken(id, $"{head} is at {primary.VersionOf(head)} on {first.Name} and at {group.VersionOf(head)} on {osd.Name}, and nobody misses it");
+                throw Broken(id, $"{head} is at {mine} on {first.Name} and at {other} on {osd.Name}, and nobody misses it");
             }
 
             if (first.Store!.Inner.TryHash(collection, head, out ulong left) && osd.Store!.Inner.TryHash(collection, head, out ulong right) && left != right)
             {
-                throw Broken(id, $"{head} at {primary.VersionOf(head)} has one content on {first.Name} and another on {osd.Name}");
+                throw Broken(id, $"{head} at {mine} has one content on {first.Name} and another on {osd.Name}");
             }
         }
     }

@@ -40,6 +40,44 @@ public sealed class PgLogTests
     }
 
     [Fact]
+    public void An_entry_is_kept_as_it_is_written()
+    {
+        var random = new Random(3);
+        ulong sequence = 0;
+        var added = new PgLog();
+        var packed = new PgLog();
+        for (ulong number = 1; number <= 400; number++)
+        {
+            PgLogEntry entry = Draw(random, number, ref sequence);
+            var writer = new WireWriter();
+            entry.Encode(writer);
+            byte[] bytes = writer.ToArray();
+            var reader = new WireReader(bytes);
+            Assert.True(PgLogEntry.TrySkim(ref reader, out PgLogEntry.Outline outline));
+            Assert.Equal(0, reader.Remaining);
+            added.Add(in entry);
+            packed.AddPacked(bytes, in outline);
+            if (entry.IsClients)
+            {
+                Assert.True(packed.TryFindOperation(entry.Operation, out PgVersion version));
+                Assert.Equal(entry.Version, version);
+            }
+
+            Assert.Throws<MalformedDataException>(() =>
+            {
+                var cut = new WireReader(bytes.AsSpan(0, bytes.Length - 1));
+                PgLogEntry.TrySkim(ref cut, out _);
+            });
+            bytes[0] = 3;
+            var old = new WireReader(bytes);
+            Assert.False(PgLogEntry.TrySkim(ref old, out _));
+            Assert.Equal(0, old.Position);
+        }
+
+        Assert.Equal(added.Entries.Select(Text), packed.Entries.Select(Text));
+    }
+
+    [Fact]
     public void A_log_that_is_as_long_as_it_gets_allocates_nothing()
     {
         var log = new PgLog();
