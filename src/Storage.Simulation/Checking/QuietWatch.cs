@@ -41,7 +41,7 @@ internal sealed class QuietWatch(SimulatedCluster cluster, History history)
             _calls.Add(history.Entries[_seen]);
         }
 
-        _calls.RemoveAll(static call => call.Outcome is not null);
+        _calls.RemoveAll(static call => call.Outcome is not null || call.IsLeft);
         if (_calls.Count > 0 && cluster.Loop.Now - _calls[0].InvokedAt > s_longestCall)
         {
             throw new SimulationFailedException($"nothing disturbs the cluster, and a call has not been answered for {s_longestCall.TotalSeconds} s: {_calls[0].ObjectName} {_calls[0]}");

@@ -32,6 +32,9 @@ public sealed class HistoryEntry
     /// <summary>What the client was told; null if it never learned.</summary>
     public CallOutcome? Outcome { get; internal set; }
 
+    /// <summary>Whether nobody waits for its outcome any more, though the client never learned it.</summary>
+    public bool IsLeft { get; internal set; }
+
     /// <inheritdoc/>
     public override string ToString() => string.Create(
         CultureInfo.InvariantCulture,
@@ -88,6 +91,14 @@ public sealed class History
         entry.Outcome = outcome;
         entry.CompletedOrder = ++_order;
         entry.CompletedAt = now;
+    }
+
+    /// <summary>Nobody waits for a call's outcome any more: it may take effect at any later time, or never.</summary>
+    /// <param name="entry">The call.</param>
+    public static void Leave(HistoryEntry entry)
+    {
+        ArgumentNullException.ThrowIfNull(entry);
+        entry.IsLeft = true;
     }
 
     /// <summary>The calls by object, in order of name.</summary>

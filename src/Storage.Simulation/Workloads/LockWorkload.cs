@@ -56,6 +56,10 @@ internal sealed class LockWorkload(SimulatedCluster cluster, string name, string
         {
             history.Complete(entry, new CallOutcome { Result = ResultCode.NotFound }, Loop.TrueNow);
         }
+        else
+        {
+            History.Leave(entry);
+        }
     }
 
     /// <summary>Removes the volume, if there is one.</summary>
@@ -133,9 +137,13 @@ internal sealed class LockWorkload(SimulatedCluster cluster, string name, string
             history.Complete(entry, new CallOutcome { Result = ResultCode.Ok }, Loop.TrueNow);
             cluster.Coverage.Count("volume.written_as_owner");
         }
-        else if (result == ResultCode.Blocklisted)
+        else
         {
-            cluster.Coverage.Count("volume.fenced_write");
+            History.Leave(entry);
+            if (result == ResultCode.Blocklisted)
+            {
+                cluster.Coverage.Count("volume.fenced_write");
+            }
         }
 
         cluster.Trace.Add(TraceKind.Complete, name, Loop.TrueNow, $"{s_volume.Name} {Convert.ToHexString(before)} to {Convert.ToHexString(after)}, tenure {tenure}: {result}");

@@ -254,6 +254,7 @@ internal sealed class ObjectWorkload : Workload
         }
         catch (OperationCanceledException) when (cancellation.IsCancellationRequested)
         {
+            History.Leave(entry);
             _trace.Add(TraceKind.Complete, _name, Loop.TrueNow, $"#{entry.Id} given up");
             return;
         }
@@ -269,6 +270,7 @@ internal sealed class ObjectWorkload : Workload
 
         if (call.ReadSnapshot > 0 && !_snapshots!.IsLive(call.ReadSnapshot))
         {
+            History.Leave(entry);
             _trace.Add(TraceKind.Complete, _name, Loop.TrueNow, $"#{entry.Id} says nothing: the snapshot is removed");
             return;
         }

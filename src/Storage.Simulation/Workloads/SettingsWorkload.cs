@@ -120,6 +120,7 @@ internal sealed class SettingsWorkload : Workload
 
         ReadOnlyMemory<byte>? GiveUp(string why)
         {
+            History.Leave(entry);
             _cluster.Trace.Add(TraceKind.Complete, _name, Loop.TrueNow, $"#{entry.Id} unknown: {why}");
             return null;
         }

@@ -202,6 +202,7 @@ internal sealed class VolumeWorkload(
         catch (ObjectOperationException e) when (e.Result is ResultCode.NoSpace or ResultCode.IoError)
         {
             // It may have been done in part; what this handle knows of the size is not certain any more.
+            entries.ForEach(History.Leave);
             await _store.RefreshAsync(open);
             Note($"resize to {size}: {e.Result}");
         }
