@@ -83,6 +83,7 @@ internal sealed partial class PlacementGroup
     {
         if (_missing.Remove(id))
         {
+            _unfound.Remove(id);
             transaction.RemoveOmap(_collection, MetaObject, ObjectKey('M', id));
             ClearDamaged(transaction, id);
         }

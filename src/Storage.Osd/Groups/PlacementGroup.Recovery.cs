@@ -229,9 +229,9 @@ internal sealed partial class PlacementGroup
 
     private void OnPullRefused(OsdId from, ObjectId id, PgVersion version, bool damaged)
     {
-        if (!_recovering.TryGetValue(id, out Recovery? recovery) || recovery.Source != from || recovery.Version != version)
+        if (!_recovering.TryGetValue(id, out Recovery? recovery) || recovery.Source != from || recovery.Version != version || !_missing.ContainsKey(id))
         {
-            return;
+            return; // what is here already is only waited for until it is on disk
         }
 
         _host.Reached(RarePath.PullRefused);
@@ -332,7 +332,10 @@ internal sealed partial class PlacementGroup
 
             if (recovery.Source == osd)
             {
-                SendPull(recovery);
+                if (_missing.ContainsKey(recovery.Object))
+                {
+                    SendPull(recovery); // else it came and is not on disk yet; writes go on, so that the source has another version now
+                }
             }
             else if (recovery.Targets.Contains(osd))
             {
@@ -353,7 +356,7 @@ internal sealed partial class PlacementGroup
 
         foreach (Recovery recovery in _recovering.Values.ToArray())
         {
-            if (recovery.Source.IsSome && recovery.Mending is null && !_peers.ContainsKey(recovery.Source))
+            if (recovery.Source.IsSome && recovery.Mending is null && !_peers.ContainsKey(recovery.Source) && _missing.ContainsKey(recovery.Object))
             {
                 PullNext(recovery);
             }

@@ -416,6 +416,11 @@ internal sealed partial class PlacementGroup : IStoreCompletion, IReadCompletion
         Invariant.Holds(_info.IsComplete, "the primary of an active PG is still being backfilled");
         Invariant.Holds(_leaseWaitUntil <= _host.Now, "a PG is active while an older primary may still hold a read lease");
         Invariant.Holds(_blockedBy.Count == 0, "a PG is active though an earlier interval that may have accepted writes has no survivor");
+        foreach (ObjectId id in _unfound)
+        {
+            Invariant.Holds(_missing.ContainsKey(id), "an object counts as unfound that the primary has");
+        }
+
         foreach (OsdId osd in _acting)
         {
             Invariant.Holds(

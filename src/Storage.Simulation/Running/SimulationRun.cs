@@ -455,8 +455,7 @@ public sealed class SimulationRun
             primary.Repair(group);
         }
 
-        Await(cluster, () => groups.TrueForAll(entry => PrimaryOf(entry.Group).ScrubStatusOf(entry.Group) is { IsPending: false } status && status.LastDeepScrub != entry.Before),
-            cluster.Loop.Now + TimeSpan.FromSeconds(120), "not every PG was deep-scrubbed");
+        Await(cluster, () => groups.TrueForAll(IsScrubbed), cluster.Loop.Now + TimeSpan.FromSeconds(120), "not every PG was deep-scrubbed", NotScrubbed);
         Await(cluster, cluster.IsClean, cluster.Loop.Now + TimeSpan.FromSeconds(60), "not clean after the last scrub");
         foreach ((PgId group, _) in groups)
         {
@@ -469,6 +468,12 @@ public sealed class SimulationRun
         _coverage.Count(flipped ? "check.scrubbed_after_flips" : "check.scrubbed");
 
         OsdNode PrimaryOf(PgId group) => cluster.Osds[cluster.NewestMap!.Locate(group).Primary.Value];
+
+        bool IsScrubbed((PgId Group, long Before) entry) =>
+            PrimaryOf(entry.Group).ScrubStatusOf(entry.Group) is { IsPending: false } status && status.LastDeepScrub != entry.Before;
+
+        string NotScrubbed() => string.Join("; ", groups.Where(entry => !IsScrubbed(entry))
+            .Select(entry => $"pg {entry.Group} of {PrimaryOf(entry.Group).Name}, {entry.Before} before, now {PrimaryOf(entry.Group).ScrubStatusOf(entry.Group)}"));
     }
 
     private void RunFor(SimulatedCluster cluster, TimeSpan span)

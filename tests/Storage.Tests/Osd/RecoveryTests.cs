@@ -101,6 +101,45 @@ public sealed class RecoveryTests
         }
     }
 
+    // The source of a pull is asked again on a new connection, and has taken a write meanwhile, for the puller's copy is here though not yet on disk.
+    [Fact]
+    public void An_object_that_came_is_not_unfound_though_its_source_refuses_to_send_it_again()
+    {
+        for (int seed = 1; seed <= 8; seed++)
+        {
+            var cluster = new OsdCluster(3, seed: seed);
+            cluster.WaitClean();
+            int primary = cluster.Primary(cluster.Group);
+            cluster.Crash(primary);
+            cluster.RunUntil(() => !cluster.Monitor.Map.IsUp(new OsdId(primary)), "it is down");
+            string[] names = [.. Enumerable.Range(0, 6).Select(i => $"object{i}")];
+            foreach (string name in names)
+            {
+                Assert.Equal(ResultCode.Ok, cluster.Write(name, new byte[1000]));
+            }
+
+            var slow = TimeSpan.FromMilliseconds(150);
+            cluster.StoreOptions = _ => new MemoryStoreOptions { CommitLatencyMin = slow, CommitLatencyMax = slow };
+            cluster.Start(primary);
+            cluster.RunUntil(() => cluster.Daemon(primary).FindGroup(cluster.Group) is { Missing.Count: > 0 }, "it misses objects");
+            cluster.Network.Options.BreakProbability = 0.05;
+            Task<ResultCode>[] writes = [];
+            for (int round = 0; round < 3; round++)
+            {
+                writes = [.. writes, .. cluster.Loop.Run(() => Task.FromResult(names.Select(name => OsdCluster.WriteAsync(cluster.Client, name, [1, 2, 3])).ToArray()), TimeSpan.FromSeconds(1))];
+                cluster.RunFor(0.1);
+            }
+
+            cluster.Network.Options.BreakProbability = 0;
+            cluster.WaitClean();
+            cluster.RunUntil(() => writes.All(write => write.IsCompleted), "written");
+            foreach (string name in names)
+            {
+                cluster.AssertCopiesEqual(cluster.Group, [name]);
+            }
+        }
+    }
+
     private static string[] States(OsdCluster cluster) => [.. Enumerable.Range(0, Groups).Select(seed => cluster.StateOf(new PgId(OsdCluster.Pool, (uint)seed)))];
 
     private static void Replace(OsdCluster cluster, int osd)
