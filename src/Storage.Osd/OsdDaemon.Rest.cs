@@ -3,9 +3,6 @@ namespace Storage.Osd;
 // For the simulator.
 public sealed partial class OsdDaemon
 {
-    /// <summary>What is listed when scrub had to correct how much a PG holds.</summary>
-    internal const string WrongCounts = "counts of objects and bytes that scrub found wrong";
-
     /// <summary>Lists what has not ended; called when all PGs are clean and no client waits.</summary>
     /// <param name="left">Gets what it is.</param>
     internal void ListLeftovers(List<string> left)
@@ -36,7 +33,7 @@ public sealed partial class OsdDaemon
             }
         }
 
-        Add(_counters.StatisticsErrors, WrongCounts);
+        Add(_counters.StatisticsErrors, "counts of objects and bytes that scrub found wrong");
         Add(_removals.Count, "copies being removed");
         Add(_heldOperations.Count, "operations that wait for a map");
         Add(_heldMessages.Count, "messages that wait for a map");

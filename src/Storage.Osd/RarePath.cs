@@ -210,6 +210,9 @@ public enum RarePath
     /// <summary>A clone was copied to a member that lacked it.</summary>
     CloneRecovered,
 
+    /// <summary>A copy that learned of a write made the clone itself that the write had made, of what it still had.</summary>
+    CloneMadeByLog,
+
     /// <summary>A read at a snapshot was answered from a clone.</summary>
     ReadFromClone,
 

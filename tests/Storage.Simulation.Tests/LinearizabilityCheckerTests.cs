@@ -170,4 +170,39 @@ public sealed class LinearizabilityCheckerTests
         CheckResult result = LinearizabilityChecker.Check(_history.Entries);
         Assert.Contains("#1 Read", result.Explanation, StringComparison.Ordinal);
     }
+
+    // The object was made again by a writer that did not know the snapshot, after nothing had been left of it: what a later write keeps for the snapshot may be that.
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void GoingBackToASnapshotThatMayBeForgottenGivesEither(bool forgotten)
+    {
+        Do(Full(s_one) with { Snapshots = [1] });
+        Do(ObjectCall.Of(new CallStep(OperationCode.Remove)) with { Snapshots = [1] });
+        Do(Full(s_two) with { Snapshots = [] });
+        Do(Append(s_one) with { Snapshots = [1] });
+        Do(ObjectCall.Of(new CallStep(OperationCode.Rollback, 1)) with { Snapshots = [1] });
+        if (forgotten)
+        {
+            Do(Read, data: s_two);
+        }
+        else
+        {
+            Do(Read, ResultCode.NotFound);
+        }
+
+        Assert.Equal(Verdict.Linearizable, Check());
+    }
+
+    [Fact]
+    public void GoingBackToASnapshotThatMayBeForgottenGivesNothingElse()
+    {
+        Do(Full(s_one) with { Snapshots = [1] });
+        Do(ObjectCall.Of(new CallStep(OperationCode.Remove)) with { Snapshots = [1] });
+        Do(Full(s_two) with { Snapshots = [] });
+        Do(Append(s_one) with { Snapshots = [1] });
+        Do(ObjectCall.Of(new CallStep(OperationCode.Rollback, 1)) with { Snapshots = [1] });
+        Do(Read, data: [2, 2, 2, 2, 1, 1, 1]);
+        Assert.Equal(Verdict.Violation, Check());
+    }
 }

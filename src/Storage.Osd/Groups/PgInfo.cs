@@ -33,7 +33,7 @@ internal sealed class PgInfo
     /// <summary>Logical bytes, as the primary counts them.</summary>
     public long Bytes;
 
-    /// <summary>The counts are shares of what a parent counted before it was split; a primary counts anew.</summary>
+    /// <summary>The counts are not certain: shares of what a parent counted before it was split, or from before objects were given up. A primary counts anew.</summary>
     public bool CountsEstimated;
 
     /// <summary>Damage found and not repaired.</summary>

@@ -137,10 +137,12 @@ internal sealed partial class PlacementGroup
         }
 
         var latest = new Dictionary<ObjectId, PgVersion>();
+        var cloned = new Dictionary<ObjectId, PgVersion>();
         foreach (PgLogEntry entry in segment.Entries)
         {
             if (entry.Version > common)
             {
+                CloneAsLogged(in entry, cloned);
                 _log.Add(entry);
                 PersistEntry(_transaction, entry);
                 if (entry.Kind == LogEntryKind.Elsewhere)
@@ -168,11 +170,38 @@ internal sealed partial class PlacementGroup
                 break;
             }
 
-            Require(id, version);
+            if (cloned.GetValueOrDefault(id, PgVersion.Zero) != version || version == PgVersion.Zero)
+            {
+                Require(id, version);
+            }
         }
 
         RollBack(divergent, latest, common);
         return true;
+    }
+
+    // A clone that an entry made is what the object was before it. Where that is here still, the clone is made here as well: nobody need send it,
+    // and it does not go with the object, which recovery replaces, at a time when this may be the only whole copy of it.
+    private void CloneAsLogged(in PgLogEntry entry, Dictionary<ObjectId, PgVersion> cloned)
+    {
+        ObjectId head = entry.Object;
+        if (entry.Clones.Length == 0 || entry.IsLost || entry.Kind == LogEntryKind.Elsewhere || entry.Prior == PgVersion.Zero
+            || _missing.ContainsKey(head) || !_info.Covers(head) || LocalVersion(head) != entry.Prior)
+        {
+            return;
+        }
+
+        foreach (CloneEffect effect in entry.Clones)
+        {
+            ObjectId clone = head.WithSnapshot(effect.Snapshot);
+            if (effect.Kind == LogEntryKind.Modify && effect.Prior == PgVersion.Zero
+                && _info.Covers(clone) && !_missing.ContainsKey(clone) && LocalVersion(clone) == PgVersion.Zero)
+            {
+                _host.Reached(RarePath.CloneMadeByLog);
+                AppendClone(_transaction, head, clone, _host.Store.TryGetAttribute(_collection, head, SnapSet.Attribute, out _), entry.Version);
+                cloned[clone] = entry.Version;
+            }
+        }
     }
 
     private void RollBack(List<PgLogEntry> divergent, Dictionary<ObjectId, PgVersion> latest, PgVersion common)

@@ -123,6 +123,11 @@ internal sealed partial class PlacementGroup
         (long objects, long bytes) = (_info.Objects, _info.Bytes);
         _info.Objects = write.Counts.Objects;
         _info.Bytes = write.Counts.Bytes;
+        if (write.Entry.IsLost)
+        {
+            DoubtCounts(_transaction);
+        }
+
         AppendWrite(_transaction, write.Entry, trim > _info.LogTail ? trim : _info.LogTail);
         if (!TrySubmit(_transaction, CommitKind.ReplicaWrite, write.Primary, write.Entry.Version))
         {

@@ -158,18 +158,23 @@ internal sealed partial class PlacementGroup
     private void CloneFirst(InFlightWrite write, ObjectId id, ObjectId clone, bool hasSet, PgVersion version)
     {
         _host.Reached(RarePath.CloneMade);
-        _cloning.Clone(_collection, id, clone);
-        if (hasSet)
-        {
-            _cloning.RemoveAttribute(_collection, clone, SnapSet.Attribute);
-        }
-
-        SetVersion(_cloning, clone, version);
+        AppendClone(_cloning, id, clone, hasSet, version);
         _cloning.Append(write.Transaction);
         write.Transaction.Clear();
         write.Transaction.Append(_cloning);
         _cloning.Clear();
         write.Effects = [new CloneEffect(clone.Snapshot, LogEntryKind.Modify, PgVersion.Zero)];
+    }
+
+    private void AppendClone(Transaction transaction, ObjectId id, ObjectId clone, bool hasSet, PgVersion version)
+    {
+        transaction.Clone(_collection, id, clone);
+        if (hasSet)
+        {
+            transaction.RemoveAttribute(_collection, clone, SnapSet.Attribute);
+        }
+
+        SetVersion(transaction, clone, version);
     }
 
     // What becomes of an entry's clones on a member that is being filled. One that lacks the live object gets the entry alone: of the clones,

@@ -246,7 +246,15 @@ internal sealed partial class PlacementGroup
         }
     }
 
-    // After a split the primary counts its objects anew, some at each tick; writes keep the part that is counted right.
+    // How long versions were that were given up is not known.
+    private void DoubtCounts(Transaction transaction)
+    {
+        _info.CountsEstimated = true;
+        _recountedTo = null;
+        PersistInfo(transaction);
+    }
+
+    // Where counts are an estimate the primary counts its objects anew, some at each tick; writes keep the part that is counted right.
     private void TickRecount()
     {
         if (!_info.CountsEstimated || _phase != GroupPhase.Active || _missing.Count > 0 || _recovering.Count > 0)

@@ -69,8 +69,6 @@ internal sealed partial class PlacementGroup
             GiveUp(head, revert, ref given);
         }
 
-        // How long the lost versions were is not known; counting tells.
-        RequestScrub(new ScrubWish(true, false, false, OsdId.None));
         Recover();
         CheckClean();
         _host.StateChanged();
@@ -153,6 +151,7 @@ internal sealed partial class PlacementGroup
             for (int i = 0; i < lost.Length; i++)
             {
                 SetMissing(_transaction, lost[i], needs[i]);
+                _unfound.Add(lost[i]);
                 if (damaged[i])
                 {
                     NoteDamaged(lost[i]);
@@ -174,7 +173,6 @@ internal sealed partial class PlacementGroup
 
         given.Deleted += gone;
         given.Reverted += lost.Length - Math.Min(gone, lost.Length);
-        _unfound.ExceptWith(lost);
         foreach (ObjectId id in lost)
         {
             ForgetFinding(id);

@@ -150,6 +150,11 @@ internal sealed partial class PlacementGroup
         _info.Objects += objectsAdded;
         _info.Bytes += bytesAdded;
         _info.LastUpdate = version;
+        if (write.Entry.IsLost)
+        {
+            DoubtCounts(_transaction);
+        }
+
         write.Counts = new PgVersionAndCounts(ChooseTrim(), _info.Objects, _info.Bytes);
 
         _transaction.Append(write.Transaction);

@@ -84,11 +84,6 @@ internal static class RestCheck
             }
         }
 
-        if (cluster.IsDataGivenUp)
-        {
-            left.RemoveAll(static what => what.EndsWith(OsdDaemon.WrongCounts, StringComparison.Ordinal)); // what unfound objects held is not known
-        }
-
         return left;
     }
 

@@ -10,16 +10,24 @@ public sealed class KeptSnapshots
 {
     private readonly ImmutableSortedDictionary<ulong, ObjectState> _states;
     private readonly ImmutableHashSet<ulong> _uncertain;
+    private readonly ImmutableSortedDictionary<ulong, ObjectState> _others;
     private readonly ulong _newest;
 
-    private KeptSnapshots(ImmutableSortedDictionary<ulong, ObjectState> states, ImmutableHashSet<ulong> uncertain, ulong newest)
+    private KeptSnapshots(
+        ImmutableSortedDictionary<ulong, ObjectState> states, ImmutableHashSet<ulong> uncertain, ImmutableSortedDictionary<ulong, ObjectState> others, ulong newest)
     {
         _states = states;
         _uncertain = uncertain;
+        _others = others;
         _newest = newest;
         foreach ((ulong snapshot, ObjectState state) in states)
         {
             Fingerprint = (Fingerprint ^ snapshot ^ (state.Fingerprint >> 7)) * 0x9E3779B97F4A7C15;
+        }
+
+        foreach ((ulong snapshot, ObjectState state) in others)
+        {
+            Fingerprint = (Fingerprint ^ (snapshot << 40) ^ (state.Fingerprint >> 9)) * 0x9E3779B97F4A7C15;
         }
 
         foreach (ulong snapshot in uncertain.Order())
@@ -31,7 +39,8 @@ public sealed class KeptSnapshots
     }
 
     /// <summary>Nothing.</summary>
-    public static KeptSnapshots None { get; } = new(ImmutableSortedDictionary<ulong, ObjectState>.Empty, [], 0);
+    public static KeptSnapshots None { get; } = new(
+        ImmutableSortedDictionary<ulong, ObjectState>.Empty, [], ImmutableSortedDictionary<ulong, ObjectState>.Empty, 0);
 
     /// <summary>64 bits that stand for all of it; 0 for nothing.</summary>
     public ulong Fingerprint { get; }
@@ -54,6 +63,13 @@ public sealed class KeptSnapshots
     public ObjectState Find(ulong snapshot, ObjectState now) =>
         _states.TryGetValue(snapshot, out ObjectState? state) ? state : snapshot > _newest ? now : ObjectState.Missing;
 
+    /// <summary>What the object may as well have been at a snapshot, where that is uncertain: what it was when a write named the snapshot again.</summary>
+    /// <param name="snapshot">The snapshot.</param>
+    /// <param name="now">The live object.</param>
+    /// <returns>The state, the live object's if no write has named the snapshot again; null if it is certain.</returns>
+    public ObjectState? FindOther(ulong snapshot, ObjectState now) =>
+        !IsUncertain(snapshot) ? null : _others.TryGetValue(snapshot, out ObjectState? state) ? state : now;
+
     /// <summary>What is kept after a write that changes something.</summary>
     /// <param name="named">Snapshots that it names, newest first.</param>
     /// <param name="before">The object before it.</param>
@@ -69,14 +85,23 @@ public sealed class KeptSnapshots
             uncertain = uncertain.Union(_states.Where(kept => !kept.Value.Exists && !named.Contains(kept.Key)).Select(kept => kept.Key));
         }
 
+        ImmutableSortedDictionary<ulong, ObjectState> others = _others;
+        if (before.Exists)
+        {
+            foreach (ulong snapshot in named.Where(snapshot => uncertain.Contains(snapshot) && !_others.ContainsKey(snapshot)))
+            {
+                others = others.Add(snapshot, before.Alone());
+            }
+        }
+
         ulong newest = named.Count > 0 ? named[0] : 0;
         if (newest <= _newest)
         {
-            return ReferenceEquals(uncertain, _uncertain) ? this : new KeptSnapshots(_states, uncertain, _newest);
+            return ReferenceEquals(uncertain, _uncertain) && ReferenceEquals(others, _others) ? this : new KeptSnapshots(_states, uncertain, others, _newest);
         }
 
         ObjectState alone = before.Alone();
         return new KeptSnapshots(
-            _states.SetItems(named.Where(snapshot => snapshot > _newest).Select(snapshot => KeyValuePair.Create(snapshot, alone))), uncertain, newest);
+            _states.SetItems(named.Where(snapshot => snapshot > _newest).Select(snapshot => KeyValuePair.Create(snapshot, alone))), uncertain, others, newest);
     }
 }

@@ -139,6 +139,11 @@ public static class LinearizabilityChecker
                     {
                         unknown.Add((i, effect)); // without an effect it might as well never happen
                     }
+
+                    if (state.AppliesOtherwise(call.Call, out effect) && effect.Fingerprint != state.Fingerprint)
+                    {
+                        unknown.Add((i, effect));
+                    }
                 }
                 else if (state.Explains(call.Call, call.Outcome, out ObjectState after))
                 {
@@ -149,6 +154,10 @@ public static class LinearizabilityChecker
                     }
 
                     known.Add((i, after));
+                    if (call.Outcome.Result == ResultCode.Ok && state.AppliesOtherwise(call.Call, out after))
+                    {
+                        known.Add((i, after));
+                    }
                 }
             }
 

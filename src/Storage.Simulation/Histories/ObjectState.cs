@@ -49,7 +49,29 @@ public sealed class ObjectState
     /// <summary>Carries a call out.</summary>
     /// <param name="call">The call.</param>
     /// <returns>Its result, and the state after it; unchanged if the result is not Ok or nothing was changed.</returns>
-    public (ResultCode Result, ObjectState After) Apply(ObjectCall call)
+    public (ResultCode Result, ObjectState After) Apply(ObjectCall call) => Apply(call, otherwise: false);
+
+    /// <summary>Carries a call out in the other way that it may have gone: where it goes back to a snapshot of which it is not certain what the object was then.</summary>
+    /// <param name="call">The call.</param>
+    /// <param name="after">The state after it.</param>
+    /// <returns>False if there is no other way, or the call would fail.</returns>
+    public bool AppliesOtherwise(ObjectCall call, out ObjectState after)
+    {
+        ArgumentNullException.ThrowIfNull(call);
+        after = this;
+        foreach (CallStep step in call.Steps)
+        {
+            if (step.Code == OperationCode.Rollback && Kept.IsUncertain((ulong)step.Offset))
+            {
+                (ResultCode result, after) = Apply(call, otherwise: true);
+                return result == ResultCode.Ok;
+            }
+        }
+
+        return false;
+    }
+
+    private (ResultCode Result, ObjectState After) Apply(ObjectCall call, bool otherwise)
     {
         ArgumentNullException.ThrowIfNull(call);
         if (call.ReadSnapshot > 0)
@@ -104,8 +126,8 @@ public sealed class ObjectState
                     exists = true;
                     break;
                 case OperationCode.Rollback:
-                    ObjectState then = At((ulong)step.Offset);
-                    if (Kept.Has((ulong)step.Offset) && (then.Exists || exists))
+                    ObjectState then = (otherwise ? Kept.FindOther((ulong)step.Offset, this) : null) ?? At((ulong)step.Offset);
+                    if (Kept.Has((ulong)step.Offset) && !ReferenceEquals(then, this) && (then.Exists || exists))
                     {
                         changes = true;
                         (exists, data, attributes, omap) = (then.Exists, then.Data, then.Attributes, then.Omap);

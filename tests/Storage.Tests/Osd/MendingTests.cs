@@ -96,6 +96,35 @@ public sealed class MendingTests
         Assert.Contains(nameof(ResultCode.IoError), read.Exception!.InnerException!.Message, StringComparison.Ordinal);
     }
 
+    // The write that made the clone reached one member only, whose copy has a bad block; the object as it was before, on the other one, is what the clone was made of.
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void ACloneIsMadeOfWhatACopyStillHas(bool primaryLeft)
+    {
+        var cluster = new OsdCluster(2, size: 2, minSize: 1);
+        cluster.WaitClean();
+        var snapshots = new SnapshotKit(cluster);
+        string before = new([.. Random(1).Select(value => (char)('a' + (value % 26)))]);
+        snapshots.Write("object", before);
+        OsdId[] acting = [.. cluster.Monitor.Map.Locate(cluster.Group).Acting];
+        (OsdId left, OsdId gone) = primaryLeft ? (acting[0], acting[1]) : (acting[1], acting[0]);
+        Damage(cluster, left, 5000);
+        cluster.Crash(gone.Value);
+        cluster.RunUntil(() => !cluster.Monitor.Map.IsUp(gone), "it is down");
+        ulong snapshot = snapshots.Take();
+        snapshots.Write("object", "after");
+        cluster.Start(gone.Value);
+        cluster.WaitClean();
+        Assert.Equal(1, cluster.Reached(gone.Value, RarePath.CloneMadeByLog));
+        Assert.Equal("after", snapshots.Read("object"));
+        Assert.Equal(before, snapshots.Read("object", snapshot));
+        ScrubTests.Scrub(cluster, deep: true);
+        Assert.Equal(0, ScrubTests.Status(cluster).Errors);
+        Assert.Equal(before, snapshots.Read("object", snapshot));
+        snapshots.AssertAllEqual();
+    }
+
     // Only the member that dies last has the newest version, with a bad block that nobody had read; the other one has the version before.
     [Theory]
     [InlineData(0, 4096, 4200)] // another block was written

@@ -127,15 +127,16 @@ public sealed class UnfoundTests
             _ =>
             {
                 snapshots.Write("old", "old since the second"); // makes clone 2
-                snapshots.Write("first", "first two"); // makes clone 2, for both snapshots
+                snapshots.Write("first", "first two"); // makes clone 2, for both snapshots, of what the member that is away has too
                 snapshots.Write("new", "new since the second");
                 snapshots.Write("none", "none since the second");
                 taken[2] = snapshots.Take();
                 snapshots.Write("new", "new since the third"); // makes clone 3
                 snapshots.Write("old", "old since the third"); // makes clone 3
+                snapshots.Write("first", "first three"); // makes clone 3
                 Assert.Equal(ResultCode.Ok, snapshots.Run("none", new ObjectOperation().Add(OperationCode.Remove))); // clone 3 under a tombstone
             },
-            id => id.Name is "old" or "new" == (id.Snapshot == ObjectId.NoSnapshot));
+            id => id.Snapshot == (id.Name is "old" or "new" ? ObjectId.NoSnapshot : taken[2]));
         Lose(cluster, holder);
         Assert.True(cluster.Daemon(other.Value).TryGiveUpUnfound(cluster.Group, revert, out string text), text);
         cluster.RunFor(10);
@@ -144,8 +145,9 @@ public sealed class UnfoundTests
         Assert.Equal("old since the second", snapshots.Read("old", taken[2]));
         Assert.Null(snapshots.Read("new"));
         Assert.Equal("new since the second", snapshots.Read("new", taken[2]));
-        Assert.Equal("first two", snapshots.Read("first"));
-        Assert.Null(snapshots.Read("first", taken[1]));
+        Assert.Equal("first three", snapshots.Read("first"));
+        Assert.Equal("first one", snapshots.Read("first", taken[1]));
+        Assert.Null(snapshots.Read("first", taken[2]));
         Assert.Null(snapshots.Read("none", taken[2]));
         snapshots.AssertAllEqual();
         cluster.Start(holder.Value);
