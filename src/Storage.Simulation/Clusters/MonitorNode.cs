@@ -4,9 +4,11 @@ using Storage.Consensus;
 using Storage.Messaging;
 using Storage.Monitor;
 using Storage.Monitor.Core;
+using Storage.Rpc;
 using Storage.Simulation.Checking;
 using Storage.Simulation.Processes;
 using Storage.Simulation.Running;
+using AdminRequest = Storage.Rpc.Admin.AdminRequest;
 
 namespace Storage.Simulation.Clusters;
 
@@ -17,6 +19,7 @@ internal sealed class MonitorNode : SimulatedNode
 {
     private readonly MemoryRaftStorage _disk = new();
     private readonly IReadOnlyList<MonitorInfo> _first;
+    private NodeLoop? _loop;
     private bool _isRetired;
 
     /// <param name="cluster">The run.</param>
@@ -41,10 +44,30 @@ internal sealed class MonitorNode : SimulatedNode
     /// <summary>Raft messages that reached it, in all its lives.</summary>
     public long Heard { get; private set; }
 
+    /// <summary>Asks the daemon as the command line does.</summary>
+    /// <param name="request">The request.</param>
+    /// <param name="within">How long to wait.</param>
+    /// <param name="clock">Whose time that is.</param>
+    /// <returns>The reply.</returns>
+    /// <exception cref="RpcException">It does not run (Unavailable), or refuses.</exception>
+    /// <exception cref="TimeoutException">No answer: also where it died just before it would have answered.</exception>
+    public async Task<ReadOnlyMemory<byte>> AskAsync(AdminRequest request, TimeSpan within, TimeProvider clock)
+    {
+        (MonitorDaemon? daemon, NodeLoop? loop) = (Daemon, _loop);
+        if (daemon is null)
+        {
+            throw new RpcException(StatusCode.Unavailable, $"{Name} does not run");
+        }
+
+        ReadOnlyMemory<byte> reply = await daemon.HandleAdminAsync(request, CancellationToken.None).AsTask().WaitAsync(within, clock);
+        return loop!.IsAlive ? reply : throw new TimeoutException($"{Name} died before its answer left");
+    }
+
     protected override IMessageWatch CreateWatch() => new RaftMessageWatch(Name, _disk, () => Heard++);
 
     protected override void Boot(NodeLoop loop, NodeTransport transport, ulong instance, ILogger logger)
     {
+        _loop = loop;
         Daemon = new MonitorDaemon(loop, transport, new NodeRaftStorage(loop, _disk, Cluster.Coverage), Options(), Cluster.NextRandom(), loop.TimeProvider, logger)
         {
             Failed = OnFailed,

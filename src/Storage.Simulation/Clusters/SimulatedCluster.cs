@@ -366,14 +366,12 @@ internal sealed class SimulatedCluster
         for (int attempt = 0; ; attempt++)
         {
             MonitorNode[] members = [.. Members];
-            MonitorDaemon? monitor = members[attempt % members.Length].Daemon;
-            if (monitor is not null)
+            MonitorNode monitor = members[attempt % members.Length];
+            if (monitor.Daemon is not null)
             {
                 try
                 {
-                    // A monitor that dies never answers.
-                    ReadOnlyMemory<byte> reply = await monitor.HandleAdminAsync(new AdminRequest(method, request), CancellationToken.None).AsTask()
-                        .WaitAsync(TimeSpan.FromSeconds(15), Operator.TimeProvider);
+                    ReadOnlyMemory<byte> reply = await monitor.AskAsync(new AdminRequest(method, request), TimeSpan.FromSeconds(15), Operator.TimeProvider);
                     return parser.ParseFrom(reply.Span);
                 }
                 catch (RpcException e) when (e.Status.Code is StatusCode.Unavailable or StatusCode.DeadlineExceeded or StatusCode.Aborted)

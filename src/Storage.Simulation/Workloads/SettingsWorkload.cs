@@ -97,17 +97,14 @@ internal sealed class SettingsWorkload : Workload
 
     private async Task<ReadOnlyMemory<byte>?> AskAsync(HistoryEntry entry, MonitorNode node, string method, IMessage request)
     {
-        MonitorDaemon? monitor = node.Daemon;
-        if (monitor is null)
+        if (node.Daemon is null)
         {
             return GiveUp("it does not run");
         }
 
         try
         {
-            // A monitor that dies never answers.
-            return await monitor.HandleAdminAsync(new AdminRequest(method, request.ToByteArray()), CancellationToken.None).AsTask()
-                .WaitAsync(TimeSpan.FromSeconds(12), Loop.TimeProvider);
+            return await node.AskAsync(new AdminRequest(method, request.ToByteArray()), TimeSpan.FromSeconds(12), Loop.TimeProvider);
         }
         catch (RpcException e) when (e.Status.Code is StatusCode.Unavailable or StatusCode.DeadlineExceeded or StatusCode.Aborted)
         {
