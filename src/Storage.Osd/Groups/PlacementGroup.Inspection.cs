@@ -203,24 +203,42 @@ internal sealed partial class PlacementGroup
     {
         var records = new List<KeyValuePair<ReadOnlyMemory<byte>, ReadOnlyMemory<byte>>>();
         _host.Store.ListOmap(_collection, MetaObject, default, int.MaxValue, records);
-        int missing = 0;
+        int missing = 0, damaged = 0, findings = 0, parts = 0;
         foreach ((ReadOnlyMemory<byte> key, ReadOnlyMemory<byte> value) in records)
         {
             var keyReader = new WireReader(key.Span[1..]);
             var valueReader = new WireReader(value.Span);
-            if ((char)key.Span[0] == 'M')
+            char letter = (char)key.Span[0];
+            if (letter is not ('M' or 'B' or 'S' or 'T'))
             {
-                ObjectId id = ObjectId.Decode(ref keyReader);
-                if (!_missing.TryGetValue(id, out PgVersion need) || need != valueReader.ReadPgVersion())
-                {
-                    return $"{id} is missing on disk and not in memory";
-                }
+                continue;
+            }
 
-                missing++;
+            ObjectId id = ObjectId.Decode(ref keyReader);
+            switch (letter)
+            {
+                case 'M' when !_missing.TryGetValue(id, out PgVersion need) || need != valueReader.ReadPgVersion():
+                    return $"{id} is missing on disk and not in memory";
+                case 'B' when !_damaged.Contains(id):
+                    return $"{id} is damaged on disk and not in memory";
+                case 'S' when !_findings.ContainsKey(id):
+                    return $"{id} has a scrub's finding on disk and none in memory";
+                case 'T' when !_receiving.ContainsKey(id):
+                    return $"{id} is there in part on disk and nobody knows";
+                default:
+                    missing += letter == 'M' ? 1 : 0;
+                    damaged += letter == 'B' ? 1 : 0;
+                    findings += letter == 'S' ? 1 : 0;
+                    parts += letter == 'T' ? 1 : 0;
+                    break;
             }
         }
 
-        return missing != _missing.Count ? $"{missing} missing objects are on disk, {_missing.Count} in memory" : null;
+        return missing != _missing.Count ? $"{missing} missing objects are on disk, {_missing.Count} in memory"
+            : damaged != _damaged.Count ? $"{damaged} damaged objects are on disk, {_damaged.Count} in memory"
+            : findings != _findings.Count ? $"{findings} findings of scrubs are on disk, {_findings.Count} in memory"
+            : parts != _receiving.Count ? $"{parts} objects are there in part on disk, {_receiving.Count} in memory"
+            : null;
     }
 
     // What no client asked for has no id of its own.

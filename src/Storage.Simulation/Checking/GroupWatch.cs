@@ -250,6 +250,11 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
         {
             if (osd.FindGroup(id) is { } group)
             {
+                if (group.FindForgotten() is { } forgotten)
+                {
+                    throw Broken(id, $"{osd.Name} would not know after a restart what it knows now: {forgotten}");
+                }
+
                 var state = (osd.Starts, group.Interval, group.Info.LastUpdate, group.Info.LogTail, group.Missing.Count, group.Info.BackfillCursor, group.Info.IsComplete);
                 if (!record.Compared.TryGetValue(osd.Id, out var compared) || compared != state)
                 {
@@ -261,7 +266,6 @@ internal sealed class GroupWatch(SimulatedCluster cluster)
                 }
             }
         }
-
     }
 
     private void CompareMembers(PgId id, GroupRecord record, OsdNode first, PlacementGroup primary)
