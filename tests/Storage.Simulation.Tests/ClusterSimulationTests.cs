@@ -1,3 +1,4 @@
+using Storage.Simulation.Faults;
 using Storage.Simulation.Running;
 using Xunit;
 
@@ -16,6 +17,23 @@ public sealed class ClusterSimulationTests
         Assert.Equal(first.TraceHash, second.TraceHash);
         Assert.Equal(first.Events, second.Events);
         Assert.NotEqual(first.TraceHash, new SimulationRun(12, s_short).Execute().TraceHash);
+    }
+
+    // The first condition is that a primary's disk has what no other disk has; the first thing to do there is to leave it alone with that.
+    [Fact]
+    public void AnAmbushStrikesWhenItsConditionHolds()
+    {
+        Scenario scenario = s_short with
+        {
+            Plan = new FaultPlan([new Fault(TimeSpan.FromSeconds(3), FaultKind.Ambush, [0, 0, 1, 0], TimeSpan.FromSeconds(2))]),
+            Duration = TimeSpan.FromSeconds(15),
+        };
+        SimulationResult result = new SimulationRun(3, scenario).Execute();
+        Assert.Null(result.Failure);
+        Assert.Equal(1, result.Coverage.GetValueOrDefault("ambush.OwnDiskOnly"));
+        Assert.Equal(1, result.Coverage.GetValueOrDefault("fault.CrashOsd"));
+        Scenario read = ScenarioFile.Parse(ScenarioFile.Write(scenario), "copy");
+        Assert.Equal(result.TraceHash, new SimulationRun(3, read).Execute().TraceHash);
     }
 
     [Theory]

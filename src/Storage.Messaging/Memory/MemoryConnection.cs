@@ -378,7 +378,7 @@ internal sealed class MemoryConnection : IConnection
     // The end.
 
     /// <summary>The connection breaks in the network: both ends learn it, what is under way is lost.</summary>
-    private void Break()
+    public void Break()
     {
         MemoryConnection? peer = _peer;
         DropOutgoing();

@@ -96,6 +96,20 @@ public sealed class MemoryNetwork
         }
     }
 
+    /// <summary>Breaks all connections between two machines: both ends learn it, what is under way is lost.</summary>
+    /// <param name="one">Machine.</param>
+    /// <param name="other">Machine.</param>
+    public void BreakConnections(string one, string other)
+    {
+        foreach (MemoryConnection connection in _connections.ToArray())
+        {
+            if (connection.Joins(one, other))
+            {
+                connection.Break();
+            }
+        }
+    }
+
     /// <summary>Makes all that goes from one machine to another take longer, the other way as ever: what is sent now arrives in order, late.</summary>
     /// <param name="from">Machine.</param>
     /// <param name="to">Machine.</param>

@@ -13,8 +13,8 @@ namespace Storage.Simulation.Checking;
 /// </summary>
 internal sealed class MonitorWatch(SimulatedCluster cluster)
 {
-    // Several election timeouts, and what slow networks hold back.
-    private static readonly TimeSpan s_leadsAlone = TimeSpan.FromSeconds(12);
+    // Ten times what a leader needs to see it, and what slow networks hold back.
+    private static readonly TimeSpan s_leadsAlone = TimeSpan.FromSeconds(6);
     private static readonly TimeSpan s_cutOff = TimeSpan.FromSeconds(6);
 
     private readonly Dictionary<ulong, NodeId> _leaders = [];
@@ -22,6 +22,7 @@ internal sealed class MonitorWatch(SimulatedCluster cluster)
     private readonly Dictionary<MonitorNode, NodeRecord> _nodes = [];
     private readonly SortedList<ulong, List<RaftConfiguration>> _members = []; // that were in force from an entry on, in some log
     private readonly Dictionary<Epoch, uint> _maps = [];
+    private readonly Dictionary<(OsdId, ulong Instance), Epoch> _lives = []; // since when a process has been known to be up
     private readonly Dictionary<string, ClusterMap> _mapOf = [];
 
     /// <summary>Looks at everything.</summary>
@@ -233,6 +234,26 @@ internal sealed class MonitorWatch(SimulatedCluster cluster)
         if (!_maps.TryAdd(map.Epoch, hash) && _maps[map.Epoch] != hash)
         {
             throw new SimulationFailedException($"{name} has another map of epoch {map.Epoch} than somebody before");
+        }
+
+        // Who is up again has seen that it was down, and so has ended what it did in its former life.
+        foreach (OsdNode osd in cluster.Osds)
+        {
+            if (map.FindOsd(osd.Id) is not { IsUp: true } record || record.UpFrom != map.Epoch)
+            {
+                continue;
+            }
+
+            // Where another process was up, that one was marked down.
+            if (_lives.TryAdd((osd.Id, record.Instance), map.Epoch) || !osd.IsRunning || record.Instance != osd.Instance)
+            {
+                continue;
+            }
+
+            if (record.DownAt > _lives[(osd.Id, record.Instance)] && osd.Map is { } seen && seen.Epoch < record.DownAt)
+            {
+                throw new SimulationFailedException($"{name}: {osd.Name} is up from {map.Epoch} on, was marked down at {record.DownAt}, and has not seen more than {seen.Epoch}");
+            }
         }
     }
 

@@ -60,6 +60,9 @@ internal sealed class OsdNode : SimulatedNode
     /// <summary>A PG on this OSD; null if it does not run or does not hold it.</summary>
     public PlacementGroup? FindGroup(PgId group) => _daemon?.FindGroup(group);
 
+    /// <summary>How often its process took each rare path; empty while it does not run.</summary>
+    public IReadOnlyList<long> RarePaths => _daemon?.RarePaths ?? [];
+
     /// <summary>Background work of its process that had not ended after seconds.</summary>
     public long OverdueWork => _daemon?.OverdueWork ?? 0;
 

@@ -60,6 +60,9 @@ internal sealed class OsdProcess
     /// <summary>How often this life took each rare path; asked once, when it ends.</summary>
     public void Collect(Coverage coverage) => coverage.Add(_daemon.RarePaths);
 
+    /// <summary>How often this life took each rare path.</summary>
+    public IReadOnlyList<long> RarePaths => _daemon.RarePaths;
+
     /// <summary>A PG that it holds, or null.</summary>
     public PlacementGroup? FindGroup(PgId group) => _daemon.FindGroup(group);
 

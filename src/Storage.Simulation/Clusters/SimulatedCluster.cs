@@ -207,6 +207,9 @@ internal sealed class SimulatedCluster
         return node;
     }
 
+    /// <summary>Who is told of what a daemon does, from its next start on; null for nobody.</summary>
+    public Func<SimulatedNode, Processes.ILookout?>? Lookouts { get; set; }
+
     /// <summary>A fault of OSDs, their disks or their network begins.</summary>
     /// <param name="length">How long it lasts at most.</param>
     public void Disturb(TimeSpan length) => _workWatch.Disturb(length);

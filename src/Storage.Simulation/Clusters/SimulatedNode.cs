@@ -43,6 +43,9 @@ internal abstract class SimulatedNode
     /// <summary>Times it was started.</summary>
     public int Starts { get; private set; }
 
+    /// <summary>What tells its present life from others; 0 before the first.</summary>
+    public ulong Instance { get; private set; }
+
     public NodeLoop? Loop { get; private set; }
 
     public void Start()
@@ -55,9 +58,10 @@ internal abstract class SimulatedNode
         Crash(); // it died in a callback that has not returned to the loop yet
         IsRunning = true;
         Starts++;
-        var loop = new NodeLoop(Cluster.Loop, Cluster.Trace, Name, Clock);
+        var loop = new NodeLoop(Cluster.Loop, Cluster.Trace, Name, Clock) { Lookout = Cluster.Lookouts?.Invoke(this) };
         Loop = loop;
         ulong instance = (ulong)Cluster.NextRandom().NextInt64(1, long.MaxValue);
+        Instance = instance;
         _network = Cluster.Network.CreateTransport(Host, new PeerIdentity(_kind, IdOf(instance), instance), Cluster.Fsid);
         var transport = new NodeTransport(loop, _network) { Watch = CreateWatch() };
         Note($"starts (life {Starts})");

@@ -12,7 +12,7 @@ using Storage.Simulation.Workloads;
 namespace Storage.Simulation.Faults;
 
 /// <summary>Carries a plan out on a cluster, and heals everything in the end. What the redundancy does not promise to survive is left out.</summary>
-internal sealed class FaultDriver
+internal sealed partial class FaultDriver
 {
     private const double LargestDrift = OsdOptions.LargestClockDrift * 0.99;
     private static readonly TimeSpan s_poll = TimeSpan.FromMilliseconds(100);
@@ -51,6 +51,7 @@ internal sealed class FaultDriver
     public void HealAll()
     {
         _isOver = true;
+        _lookout?.Clear();
         Note("all faults end");
         _cluster.Network.HealAll();
         _cluster.Network.EndSlowness();
@@ -102,6 +103,7 @@ internal sealed class FaultDriver
             return;
         }
 
+        RemoveUnknownMembers(map);
         foreach (OsdNode osd in _cluster.Osds)
         {
             if (map.FindOsd(osd.Id) is { IsIn: false })
@@ -134,7 +136,7 @@ internal sealed class FaultDriver
             return;
         }
 
-        if (fault.Kind is not (FaultKind.OsdOut or FaultKind.Reweight or FaultKind.PoolSplit or FaultKind.PoolSize or FaultKind.PoolMinSize))
+        if (fault.Kind is not (FaultKind.Ambush or FaultKind.OsdOut or FaultKind.Reweight or FaultKind.PoolSplit or FaultKind.PoolSize or FaultKind.PoolMinSize))
         {
             _cluster.Disturb(fault.Duration * 2);
         }
@@ -191,6 +193,12 @@ internal sealed class FaultDriver
             case FaultKind.SlowLink:
                 string sender = daemons[fault.Targets[0] % daemons.Length].Host;
                 string receiver = any.Host;
+                if (fault.Targets[3] % 4 == 0 && _clients.Count > 0)
+                {
+                    receiver = _clients[fault.Targets[1] % _clients.Count].Host;
+                    (sender, receiver) = fault.Targets[3] % 8 == 0 ? (sender, receiver) : (receiver, sender);
+                }
+
                 done = sender != receiver;
                 if (done)
                 {
@@ -300,6 +308,13 @@ internal sealed class FaultDriver
             case FaultKind.MarkDown:
                 MarkDown(fault);
                 break;
+            case FaultKind.Silence:
+                Note("all clients are silent");
+                Silence(fault.Duration);
+                break;
+            case FaultKind.Ambush:
+                LieInWait(fault);
+                break;
             case FaultKind.MonitorAdd:
                 done = _cluster.Members.Count() + _monitorsAsked < MostMonitors;
                 if (done)
@@ -315,7 +330,7 @@ internal sealed class FaultDriver
                 if (done)
                 {
                     _leaving.Add(leaving);
-                    Workload.Watch(RemoveMonitorAsync(leaving), _failed);
+                    Workload.Watch(RemoveMonitorAsync(leaving.Info.Name), _failed);
                 }
 
                 break;
@@ -324,52 +339,6 @@ internal sealed class FaultDriver
         }
 
         _cluster.Coverage.Count($"fault.{fault.Kind}{(done ? "" : ".skipped")}");
-    }
-
-    // Who was away while every monitor he knew was replaced finds the cluster no more. Only monitors find each other all the same.
-    private bool IsLastFounder(MonitorNode node) =>
-        IsFounder(node) && !_cluster.Members.Any(other => other != node && IsFounder(other) && !_leaving.Contains(other));
-
-    private static bool IsFounder(MonitorNode node) => node.Info.Id < Cluster.MonitorInfo.FirstAddedId;
-
-    private async Task AddMonitorAsync(TimeSpan isLate)
-    {
-        string name = "m" + (++_monitorsMade).ToString(CultureInfo.InvariantCulture);
-        Note($"mon.{name} is added");
-        _monitorsAsked++;
-        MonAddReply added = await _cluster.CommandAsync(
-            "MonAdd", new MonAddRequest { Name = name, Address = $"mon{name}:6789", AdminAddress = $"mon{name}:6790" }, MonAddReply.Parser);
-        _monitorsAsked--;
-        if (_cluster.Install(added) is { } node)
-        {
-            _cluster.Coverage.Count(isLate > TimeSpan.Zero ? "mon.added_late" : "mon.added");
-            if (_isOver)
-            {
-                node.Start();
-            }
-            else
-            {
-                After(isLate, node.Start);
-            }
-        }
-    }
-
-    private async Task RemoveMonitorAsync(MonitorNode node)
-    {
-        Note($"{node.Name} is removed");
-        try
-        {
-            await _cluster.CommandAsync("MonRemove", new MonRemoveRequest { Name = node.Info.Name }, ChangeReply.Parser);
-            _cluster.Coverage.Count("mon.removed");
-        }
-        catch (RpcException e) when (e.Status.Code is StatusCode.FailedPrecondition)
-        {
-            _cluster.Coverage.Count("mon.removal_refused"); // the others would be no majority
-        }
-        catch (RpcException e) when (e.Status.Code is StatusCode.NotFound)
-        {
-            _cluster.Coverage.Count("mon.removed_before");
-        }
     }
 
     private Storage.Cluster.PoolInfo? Pool => _cluster.NewestMap?.FindPool(_cluster.Pool);
@@ -395,73 +364,6 @@ internal sealed class FaultDriver
     {
         SimulatedNode[] all = [.. _cluster.Daemons.Concat(_clients)];
         return all[pick % all.Length];
-    }
-
-    // One copy may be bad, on one disk at a time, if enough others are whole. A write that an interval's end interrupts costs the copy that it
-    // reached: there it has overwritten what the log goes back to. That may happen on as many disks as the PG can be active without; whoever is
-    // left must not be the bad one. Nor may the only copy of a version be bad: a log may win whose newest entry nobody else has.
-    private bool MayDamage(string name, OsdNode osd) => Pool is { MinSize: > 1 } pool && MayLoseCopy && _cluster.Destroyed.Count == 0 && !_cluster.HasDamage(name, osd)
-        && Copies(osd, id => id.Name == name).All(copy => SameElsewhere(copy.Collection, copy.Object, osd) > pool.Size - pool.MinSize);
-
-    // Every block stays whole on all disks but one: with all copies at the same version that is enough.
-    private bool DamageCopies(int pick, OsdNode osd)
-    {
-        if (Pool is not { MinSize: > 1 } || !MayLoseCopy || _cluster.Destroyed.Count > 0 || !_cluster.IsClean() || osd.Store is null)
-        {
-            return false;
-        }
-
-        var extents = new List<DataExtent>();
-        var whole = new List<(CollectionId Collection, ObjectId Object, long Blocks)>();
-        foreach ((CollectionId collection, ObjectId id) in Copies(osd, id => id.Name.Length > 0 && id.Snapshot == ObjectId.NoSnapshot && !_cluster.HasDamage(id.Name, null)))
-        {
-            osd.Store.ListExtents(collection, id, 0, long.MaxValue, extents);
-            if (extents.Count == 1 && extents[0] is { Offset: 0, Length: > StoreLimits.BlockSize * 3 } && _cluster.Osds.All(other => other.IsRunning))
-            {
-                whole.Add((collection, id, extents[0].Length / StoreLimits.BlockSize));
-            }
-        }
-
-        if (whole.Count == 0)
-        {
-            return false;
-        }
-
-        (CollectionId where, ObjectId what, long blocks) = whole[pick % whole.Count];
-        int done = 0;
-        foreach (OsdNode holder in _cluster.Osds.Where(other => other.VersionOf(where, what) == osd.VersionOf(where, what)).Take((int)blocks))
-        {
-            done += holder.DamageBlock(where, what, (pick + done) % blocks * StoreLimits.BlockSize, done % 2 == 0 ? BlockDamage.Flipped : BlockDamage.Unreadable) ? 1 : 0;
-        }
-
-        return done > 1;
-    }
-
-    // Where fewer copies were ever allowed, or the scenario asks for one, what was acknowledged may have a single one until all is clean.
-    private bool MayLoseCopy => (_cluster.Scenario.MinSize >= 2 && !_sizesChanged) || _cluster.IsClean();
-
-    // A version may be on one disk only, and the log still name it: one that nobody was told of, or one whose other copies were overwritten by
-    // a write that was interrupted. With that disk the object is unfound until an operator decides. A copy that enough others have left
-    // behind is not missed.
-    private bool HoldsAlone(OsdNode osd) => Copies(osd, id => id.Name.Length > 0).Any(copy =>
-        SameElsewhere(copy.Collection, copy.Object, osd) == 0
-        && _cluster.Osds.Count(other => other != osd && other.VersionOf(copy.Collection, copy.Object) > osd.VersionOf(copy.Collection, copy.Object)) < _cluster.Scenario.MinSize);
-
-    private int SameElsewhere(CollectionId collection, ObjectId id, OsdNode osd) =>
-        _cluster.Osds.Count(other => other != osd && other.VersionOf(collection, id) == osd.VersionOf(collection, id));
-
-    private static List<(CollectionId Collection, ObjectId Object)> Copies(OsdNode osd, Predicate<ObjectId> which)
-    {
-        var copies = new List<(CollectionId, ObjectId)>();
-        var objects = new List<ObjectId>();
-        foreach (CollectionId collection in osd.Store?.ListCollections() ?? [])
-        {
-            objects.Clear();
-            osd.Store!.ListObjects(collection, null, int.MaxValue, objects);
-            copies.AddRange(objects.Where(id => which(id)).Select(id => (collection, id)));
-        }
-
-        return copies;
     }
 
     private void Destroy(OsdNode osd, TimeSpan away)
@@ -576,11 +478,7 @@ internal sealed class FaultDriver
         for (int i = 0; i <= fault.Targets[3] % 4; i++)
         {
             OsdNode osd = _cluster.Osds[(first + ((fault.Targets[1] >> 1) * i)) % _cluster.Osds.Length];
-            After(at, () =>
-            {
-                Note($"{osd.Name} is marked down");
-                Workload.Watch(_cluster.CommandAsync("OsdDown", new OsdIdsRequest { Osds = { osd.Id.Value } }, OsdIdsReply.Parser), _failed);
-            });
+            After(at, () => MarkDown(osd));
             at += TimeSpan.FromMilliseconds(50 + (fault.Targets[2] % 700));
         }
     }

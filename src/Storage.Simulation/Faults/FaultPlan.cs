@@ -101,6 +101,12 @@ public enum FaultKind
 
     /// <summary>All that a daemon sends to another one takes longer by up to a second; the other way is as fast as ever.</summary>
     SlowLink,
+
+    /// <summary>All clients stand still.</summary>
+    Silence,
+
+    /// <summary>Another fault, which comes when the cluster is first in a state of its own (<see cref="AmbushCondition"/>), if that is soon.</summary>
+    Ambush,
 }
 
 /// <summary>One fault of a plan. All that it leaves open is in its numbers, so that a plan with another fault taken out does the same.</summary>
@@ -164,6 +170,7 @@ public sealed record FaultPlan(IReadOnlyList<Fault> Faults)
                 FaultKind.OsdOut => 1 + Exponential.Draw(random, 8),
                 FaultKind.Partition or FaultKind.OneWayPartition or FaultKind.SlowLink => Exponential.Draw(random, 4),
                 FaultKind.Pause => Exponential.Draw(random, 1.5),
+                FaultKind.Silence => 1 + Exponential.Draw(random, 3),
                 FaultKind.Reweight => 2 + Exponential.Draw(random, 8),
                 FaultKind.ClockDrift => 3 + Exponential.Draw(random, 10),
                 FaultKind.SlowDisk or FaultKind.FullDisk => 1 + Exponential.Draw(random, 4),

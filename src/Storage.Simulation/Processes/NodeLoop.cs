@@ -49,6 +49,9 @@ internal sealed class NodeLoop : IEventLoop
 
     public bool IsCurrent => _inner.IsCurrent;
 
+    /// <summary>Told of all that the process does; null for nobody.</summary>
+    public ILookout? Lookout { get; set; }
+
     /// <summary>Told when a pause begins (true) and ends (false).</summary>
     public event Action<bool>? Paused;
 
@@ -86,6 +89,8 @@ internal sealed class NodeLoop : IEventLoop
         {
             Leave();
         }
+
+        Lookout?.OnEvent();
     }
 
     /// <summary>Makes this process's context current, for code that is called as the process; <see cref="Leave"/> follows.</summary>

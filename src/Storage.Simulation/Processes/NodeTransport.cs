@@ -84,6 +84,7 @@ internal sealed class NodeConnection : IConnection, IConnectionHandler
         if (_loop.TryAct())
         {
             _transport.Watch?.OnSending(Peer, type, body);
+            _loop.Lookout?.OnSent(Peer, type);
             _inner!.Send(type, body, data);
         }
     }
@@ -93,6 +94,7 @@ internal sealed class NodeConnection : IConnection, IConnectionHandler
         if (_loop.TryAct())
         {
             _transport.Watch?.OnSending(Peer, type, body);
+            _loop.Lookout?.OnSent(Peer, type);
             _inner!.Send(type, body, data);
         }
     }
@@ -149,6 +151,7 @@ internal sealed class NodeConnection : IConnection, IConnectionHandler
         }
 
         _transport.Watch?.OnReceived(Peer, message.Type);
+        _loop.Lookout?.OnReceived(Peer, message.Type);
     }
 
     void IConnectionHandler.OnDrained(IConnection connection) => _loop.Run(

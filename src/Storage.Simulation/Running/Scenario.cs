@@ -137,7 +137,7 @@ public sealed record Scenario
             ConvergenceBound = TimeSpan.FromSeconds(60),
             Faults = Mix(
                 (FaultKind.CrashMonitor, 3), (FaultKind.CrashLeader, 3), (FaultKind.CrashAtEffect, 4), (FaultKind.PowerLoss, 1), (FaultKind.Partition, 3),
-                (FaultKind.OneWayPartition, 3), (FaultKind.SlowNetwork, 1), (FaultKind.SlowLink, 2), (FaultKind.BreakConnections, 2), (FaultKind.Pause, 2)),
+                (FaultKind.OneWayPartition, 3), (FaultKind.SlowNetwork, 1), (FaultKind.SlowLink, 2), (FaultKind.BreakConnections, 2), (FaultKind.Pause, 2), (FaultKind.Ambush, 8)),
         },
         new Scenario
         {
@@ -154,7 +154,8 @@ public sealed record Scenario
             ConvergenceBound = TimeSpan.FromSeconds(60),
             Faults = Mix(
                 (FaultKind.CrashMonitor, 1), (FaultKind.CrashLeader, 3), (FaultKind.CrashAtEffect, 5), (FaultKind.PowerLoss, 0.5), (FaultKind.Partition, 3),
-                (FaultKind.OneWayPartition, 3), (FaultKind.SlowNetwork, 2), (FaultKind.SlowLink, 2), (FaultKind.BreakConnections, 1), (FaultKind.Pause, 3)),
+                (FaultKind.OneWayPartition, 3), (FaultKind.SlowNetwork, 2), (FaultKind.SlowLink, 2), (FaultKind.BreakConnections, 1), (FaultKind.Pause, 3),
+                (FaultKind.Ambush, 10)),
         },
         new Scenario
         {
@@ -226,7 +227,7 @@ public sealed record Scenario
             PgCount = 2,
             Faults = Mix(
                 (FaultKind.PoolSplit, 4), (FaultKind.PoolSize, 2), (FaultKind.PoolMinSize, 1), (FaultKind.CrashOsd, 3), (FaultKind.LongCrash, 2), (FaultKind.OsdOut, 2),
-                (FaultKind.CrashAtEffect, 3), (FaultKind.PowerLoss, 1), (FaultKind.Partition, 1), (FaultKind.ReplaceDisk, 1)),
+                (FaultKind.CrashAtEffect, 3), (FaultKind.PowerLoss, 1), (FaultKind.Partition, 1), (FaultKind.ReplaceDisk, 1), (FaultKind.Ambush, 6)),
         },
         new Scenario
         {
@@ -326,7 +327,8 @@ public sealed record Scenario
         (FaultKind.Pause, 2), (FaultKind.OsdOut, 1.5), (FaultKind.ReplaceDisk, 1), (FaultKind.FlipBit, 1), (FaultKind.CrashClient, 1), (FaultKind.MarkDown, 2),
         (FaultKind.ClockDrift, 1), (FaultKind.ClockJump, 0.3), (FaultKind.SlowDisk, 1), (FaultKind.ReadError, 0.7), (FaultKind.WriteError, 1), (FaultKind.MisdirectedWrite, 0.7),
         (FaultKind.FullDisk, 0.7), (FaultKind.Reweight, 0.7),
-        (FaultKind.PoolSplit, 1), (FaultKind.PoolSize, 0.7), (FaultKind.PoolMinSize, 0.5));
+        (FaultKind.PoolSplit, 1), (FaultKind.PoolSize, 0.7), (FaultKind.PoolMinSize, 0.5),
+        (FaultKind.Silence, 0.7), (FaultKind.Ambush, 28));
 
     /// <summary>Finds a named scenario, or reads a file.</summary>
     /// <param name="nameOrFile">A name of <see cref="Named"/>, or a path.</param>

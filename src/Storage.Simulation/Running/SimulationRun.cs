@@ -375,6 +375,7 @@ public sealed class SimulationRun
         Await(cluster, () => cluster.Leader is not null, deadline, "no leader");
         _coverage.Count("time.leader_ms", (long)(cluster.Loop.Now - deadline + _scenario.ConvergenceBound).TotalMilliseconds);
         RunFor(cluster, TimeSpan.FromSeconds(3));
+        driver.Settle();
         foreach (SettingsWorkload each in operators)
         {
             each.Stop();

@@ -52,6 +52,7 @@ public static class StandardRuns
     [
         .. Enum.GetValues<RarePath>().Select(Coverage.NameOf)
             .Concat(Enum.GetNames<FaultKind>().Select(kind => "fault." + kind))
+            .Concat(Enum.GetNames<AmbushCondition>().Select(condition => "ambush." + condition))
             .Concat(
             [
                 "mon.added", "mon.added_late", "mon.removed", "mon.removal_refused", "mon.learned_of_removal", "mon.leader_change", "mon.snapshot_installed", "mon.log_compacted", "mon.log_overwritten", "mon.died_persisting", "operator.retry",

@@ -102,8 +102,9 @@ internal sealed class ObjectWorkload : Workload
                 break;
             }
 
-            string name = NameOf(Draws.Next(_scenario.Objects));
-            ObjectCall call = Draws.Next(100) < 40 ? DrawRead() : DrawWrite();
+            int index = Draws.Next(_scenario.Objects);
+            string name = NameOf(index);
+            ObjectCall call = Draws.Next(100) < 40 ? DrawRead() : index == 0 && Draws.Next(2) == 0 ? DrawTurn() : DrawWrite();
             call = _snapshots is null ? call : await WithSnapshotsAsync(call);
             if (Draws.Next(25) != 0)
             {
@@ -215,6 +216,11 @@ internal sealed class ObjectWorkload : Workload
                 return ObjectCall.Of(new CallStep(OperationCode.AssertExists), new CallStep(OperationCode.Append, Data: Value(Draws.Next(1, 300))));
         }
     }
+
+    // The first object comes and goes: what is refused now is carried out a moment later, and the other way round.
+    private ObjectCall DrawTurn() => Draws.Next(2) == 0
+        ? ObjectCall.Of(new CallStep(OperationCode.Create, Length: 1), new CallStep(OperationCode.SetAttribute, Key: s_keys[0], Value: Unique()))
+        : ObjectCall.Of(new CallStep(OperationCode.AssertExists), new CallStep(OperationCode.Remove));
 
     /// <summary>A guess at an attribute's present value that is often right.</summary>
     private byte[] LastGuard()
