@@ -18,7 +18,6 @@ public static class MutationTargets
         Mutation.AsksPresentMembersOnly,
         Mutation.PiecesNotNumbered,
         Mutation.PullTakesAnyVersion,
-        Mutation.RaftReadsBeforeOwnEntry,
         Mutation.RaftTruncatesOnStaleAppend,
         Mutation.TrimsMissingClones,
     ];
