@@ -120,7 +120,7 @@ internal sealed partial class PlacementGroup
         }
 
         _info.LastUpdate = write.Entry.Version;
-        (long objects, long bytes) = (_info.Objects, _info.Bytes);
+        (long objects, long bytes, bool estimated) = (_info.Objects, _info.Bytes, _info.CountsEstimated);
         _info.Objects = write.Counts.Objects;
         _info.Bytes = write.Counts.Bytes;
         if (write.Entry.IsLost)
@@ -134,6 +134,7 @@ internal sealed partial class PlacementGroup
             _info.LastUpdate = before;
             _info.Objects = objects;
             _info.Bytes = bytes;
+            _info.CountsEstimated = estimated;
             return false;
         }
 

@@ -147,6 +147,7 @@ internal sealed partial class PlacementGroup
 
         PgVersion before = _info.LastUpdate;
         long objects = _info.Objects, bytes = _info.Bytes;
+        bool estimated = _info.CountsEstimated;
         _info.Objects += objectsAdded;
         _info.Bytes += bytesAdded;
         _info.LastUpdate = version;
@@ -165,6 +166,7 @@ internal sealed partial class PlacementGroup
             _info.LastUpdate = before;
             _info.Objects = objects;
             _info.Bytes = bytes;
+            _info.CountsEstimated = estimated;
             return false;
         }
 
