@@ -88,6 +88,36 @@ internal sealed partial class DaemonProcess(ClusterFile cluster, DaemonEntry dae
         shell.WaitForExit();
         File.WriteAllText(PidFile, printed + "\n");
         WasStarted = true;
+        AwaitDaemon(int.Parse(printed, CultureInfo.InvariantCulture));
+    }
+
+    // The child is a shell for a moment before it is the daemon. Who asked for it just then would take it for dead, and start it again: in a
+    // cluster of one process, which every daemon of it starts, nobody would know the first one's pid any more.
+    private void AwaitDaemon(int pid)
+    {
+        while (!IsOurs(pid) && Directory.Exists(string.Create(CultureInfo.InvariantCulture, $"/proc/{pid}")) && !IsZombie(pid))
+        {
+            Thread.Sleep(1);
+        }
+    }
+
+    private static bool IsZombie(int pid)
+    {
+        try
+        {
+            return State(pid) is 'Z' or 'X';
+        }
+        catch (IOException)
+        {
+            return true;
+        }
+    }
+
+    // The name in parentheses may hold anything; the state follows the last of them.
+    private static char State(int pid)
+    {
+        string stat = File.ReadAllText(string.Create(CultureInfo.InvariantCulture, $"/proc/{pid}/stat"));
+        return stat[stat.LastIndexOf(')') + 2];
     }
 
     /// <summary>Asks the daemon to end, waits, and kills it if it does not.</summary>
@@ -136,8 +166,7 @@ internal sealed partial class DaemonProcess(ClusterFile cluster, DaemonEntry dae
         {
             try
             {
-                // The name in parentheses may hold anything; the state follows the last of them.
-                return Pid is { } pid && File.ReadAllText(string.Create(CultureInfo.InvariantCulture, $"/proc/{pid}/stat")) is var stat && stat[(stat.LastIndexOf(')') + 2)..].StartsWith('T');
+                return Pid is { } pid && State(pid) == 'T';
             }
             catch (IOException)
             {
