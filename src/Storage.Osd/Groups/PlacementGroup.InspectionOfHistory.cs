@@ -31,8 +31,8 @@ internal sealed partial class PlacementGroup
     }
 
     // What may lag on disk: the map, but not behind the beginning of the interval, for the maps since then are gone through again; when an interval
-    // began whose beginning was not known, for whoever skipped maps learns it again; and, of a primary until it activates, what others told it, for
-    // they tell it again.
+    // began whose beginning was not known, for whoever skipped maps learns it again; and, of a primary until it starts the interval, which it does not with
+    // too few members, what others told it, for they tell it again.
     private string? CompareHistory(PgHistory stored)
     {
         PgHistory known = _history;
@@ -48,7 +48,7 @@ internal sealed partial class PlacementGroup
             return Differ(stored);
         }
 
-        if (IsPrimary && _phase < GroupPhase.Activating)
+        if (IsPrimary && (_phase < GroupPhase.Activating || _acting.Length < _pool.MinSize))
         {
             stored.Merge(known);
         }

@@ -16,6 +16,7 @@ public static class StandardRuns
         ["osd.authority_gone"] = "needs the holder of a log to lose its disk between telling of the log and sending it; PeeringTests go there, and one run in a thousand",
         ["osd.stray_piece"] = "a sender takes no confirmation of an earlier sending for one of the present, so that no piece leaves it out of turn; the check behind it is a second line",
         ["osd.log_gap"] = "a primary sees from what members tell of themselves whose log overlaps, and fills the others anew; the check behind it is a second line",
+        ["osd.scrub_statistics_wrong"] = "counts that are not certain are taken anew; a scrub that finds others wrong has found a fault of ours",
         ["osd.clone_behind_cursor"] = "needs a copy filled up to between an object and a clone that the write is about to make: there was nothing there to stop at, but for a clone left over",
     };
 
