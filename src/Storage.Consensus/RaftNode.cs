@@ -127,6 +127,11 @@ public sealed partial class RaftNode
             {
                 Campaign(preVote: true, transfer: false);
             }
+            else
+            {
+                // Who does not know yet that it is a voter may be the one whose vote is wanted: it must not hold to a leader that is silent.
+                _leader = NodeId.None;
+            }
         }
     }
 

@@ -179,6 +179,31 @@ public class RaftScenarioTests
         Assert.Equal(leader.LastIndex, group[s_one].LastIndex);
     }
 
+    // The entry that makes it a voter has not reached it, and without its vote nobody leads.
+    [Fact]
+    public void Who_does_not_know_that_it_is_a_voter_votes_once_its_leader_is_silent()
+    {
+        for (int seed = 1; seed <= 40; seed++)
+        {
+            var options = new RaftOptions { Self = s_one };
+            var node = new RaftNode(options, new RaftStartState(default, RaftSnapshot.Bootstrap(new RaftConfiguration([s_two])), []), new Random(seed));
+            node.Step(new RaftMessage { Kind = RaftMessageKind.Heartbeat, From = s_two, To = s_one, Term = 2 });
+            for (int tick = 0; tick < 4 * options.ElectionTicks; tick++)
+            {
+                node.Tick();
+            }
+
+            while (node.HasReady)
+            {
+                node.Advance(node.TakeReady());
+            }
+
+            node.Step(new RaftMessage { Kind = RaftMessageKind.PreVote, From = s_two, To = s_one, Term = 3, Index = 9, LogTerm = 2 });
+            Ready ready = node.TakeReady();
+            Assert.Contains(ready.MessagesBeforePersist.Concat(ready.MessagesAfterPersist), message => message is { Kind: RaftMessageKind.PreVoteResponse, Reject: false });
+        }
+    }
+
     [Fact]
     public void An_entry_of_an_earlier_term_commits_only_with_one_of_the_leaders_own()
     {
